@@ -1,0 +1,4 @@
+//! The sweep file: [`model`] holds its values.
+
+pub mod model;
+mod words;
