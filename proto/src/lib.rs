@@ -1,1 +1,14 @@
-//! Placeholder.
+//! The gRPC contract, and the only place where wire types become domain types.
+//!
+//! [`wire`] is generated from `proto/alpharho.proto`; [`convert`] turns its messages into the types of
+//! `sweeps` and back, checking what came from outside; [`link`] is what an agent and its trainer say to each
+//! other over a pipe.
+
+pub mod convert;
+pub mod link;
+
+/// Generated from `proto/alpharho.proto`, which documents every message.
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code; the contract's file has the words")]
+pub mod wire {
+    tonic::include_proto!("alpharho.v1");
+}

@@ -6,6 +6,7 @@
 //! The way of the data: [`spec`] (the sweep file) → [`trial`] (its cells, resolved) → [`scheduler`] (who
 //! trains what, when). [`network`] says what a cell costs, [`metrics`] what may be reported of it.
 
+pub mod event;
 pub mod ids;
 pub mod metrics;
 pub mod network;

@@ -1,0 +1,33 @@
+//! Compiles the contract without a system protoc.
+
+use std::error::Error;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto/alpharho.proto");
+    let files = protox::compile(["proto/alpharho.proto"], ["proto"])?;
+    // What `--json` prints.
+    let printed = [
+        "InfoReply",
+        "SubmitReply",
+        "ListReply",
+        "SweepSummary",
+        "Counts",
+        "StatusReply",
+        "TrialStatus",
+        "ExplainReply",
+        "MetricPoint",
+        "WorkersReply",
+        "WorkerStatus",
+        "SlotStatus",
+        "LogLine",
+        "CheckpointsReply",
+        "Checkpoint",
+        "Event",
+    ];
+    let mut builder = tonic_prost_build::configure().btree_map(".");
+    for message in printed {
+        builder = builder.type_attribute(format!(".alpharho.v1.{message}"), "#[derive(serde::Serialize)]");
+    }
+    builder.bytes(".alpharho.v1.Chunk").bytes(".alpharho.v1.UploadMessage").compile_fds(files)?;
+    Ok(())
+}

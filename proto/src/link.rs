@@ -1,0 +1,193 @@
+//! What an agent and its trainer say to each other: one JSON value a line.
+//!
+//! The agent writes [`Order`]s to the trainer's standard input; the first is [`Order::Start`], and the end of
+//! the file means "your agent is gone: end at once". The trainer writes [`Said`] to its standard output.
+//! What it writes to standard error is its log. A line of standard output that is not such a value is a log
+//! line too: libraries print.
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use sweeps::ids::Token;
+use sweeps::metrics::Point;
+use sweeps::scheduler::StopReason;
+use sweeps::trial::Trial;
+
+/// Exit code of a trainer that has said [`Said::Ended`] for every member.
+pub const EXIT_DONE: i32 = 0;
+/// Exit code of a trainer that could not understand its orders.
+pub const EXIT_ORDERS: i32 = 2;
+
+/// From the agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "snake_case")]
+pub enum Order {
+    /// Train these.
+    Start(Start),
+    /// Stop a member: for `pause` after a checkpoint, otherwise at once. Answered by [`Said::Ended`].
+    Stop {
+        /// Which.
+        token: Token,
+        /// Why.
+        reason: StopReason,
+    },
+}
+
+/// The first order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    /// Trained side by side over one stream of images.
+    pub members: Vec<Member>,
+    /// `cpu`, or `cuda:N`.
+    pub device: String,
+    /// CPU threads to compute with; 0: choose.
+    pub threads: u32,
+    /// A folder of its own, there already, for checkpoints before they are uploaded.
+    pub folder: PathBuf,
+    /// Names of data sets and where they lie; see [`DataPlaces`].
+    pub data: DataPlaces,
+}
+
+/// One trial of a cohort.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// What it says of this trial carries this.
+    pub token: Token,
+    /// The settings.
+    pub trial: Trial,
+    /// A checkpoint to go on from.
+    pub resume: Option<PathBuf>,
+}
+
+/// Where data sets lie on this worker.
+///
+/// A path of a sweep is found so: absolute as it is; its first part a name of `names`: below that place;
+/// there below `folder`: that; else as it is, from the working folder.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DataPlaces {
+    /// From `--data NAME=PATH`.
+    pub names: std::collections::BTreeMap<String, PathBuf>,
+    /// From `--data-folder`.
+    pub folder: Option<PathBuf>,
+}
+
+impl DataPlaces {
+    /// Where a path of a sweep file lies here.
+    #[must_use]
+    pub fn find(&self, path: &str) -> PathBuf {
+        let plain = PathBuf::from(path);
+        if plain.is_absolute() {
+            return plain;
+        }
+        let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+        if let Some(place) = self.names.get(first) {
+            return if rest.is_empty() { place.clone() } else { place.join(rest) };
+        }
+        match &self.folder {
+            Some(folder) if folder.join(&plain).exists() => folder.join(&plain),
+            _ => plain,
+        }
+    }
+}
+
+/// From the trainer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "said", rename_all = "snake_case")]
+pub enum Said {
+    /// It runs, and these facts will not change.
+    Started {
+        /// Which member.
+        token: Token,
+        /// `cpu`, or `cuda:0 NVIDIA H100`.
+        device: String,
+        /// CPU threads it computes with.
+        threads: u32,
+        /// Of the CPU: `avx512`, `avx2`, ..
+        instruction_set: String,
+        /// `2.11.0`; `none` for the scripted trainer.
+        libtorch: String,
+        /// Epochs done in the checkpoint it resumed; 0 if none.
+        resumed_epoch: u32,
+    },
+    /// It lives: at least every 10 seconds while nothing else is said.
+    Alive,
+    /// Points within an epoch.
+    Points {
+        /// Which member.
+        token: Token,
+        /// On the step axis.
+        points: Vec<Point>,
+    },
+    /// An epoch is trained and evaluated.
+    EpochFinished {
+        /// Which member.
+        token: Token,
+        /// Epochs done, from 1.
+        epoch: u32,
+        /// From the epoch's start in this attempt, evaluation included.
+        duration_ms: u64,
+        /// On the epoch axis.
+        points: Vec<Point>,
+    },
+    /// A file is complete and synced. The agent uploads it and then removes it.
+    CheckpointSaved {
+        /// Which member.
+        token: Token,
+        /// Where.
+        path: PathBuf,
+        /// Epochs done.
+        epoch: u32,
+        /// Optimizer steps done.
+        step: u64,
+        /// Size.
+        bytes: u64,
+        /// Hexadecimal SHA-256 of the file.
+        sha256: String,
+        /// The best epoch so far.
+        best: bool,
+    },
+    /// Worth a line in the trial's log.
+    Log {
+        /// Which member; all, if absent.
+        token: Option<Token>,
+        /// One line.
+        text: String,
+    },
+    /// The member is done: completed, failed or stopped. Never crashed or lost, which only others can see.
+    Ended {
+        /// Which member.
+        token: Token,
+        /// How.
+        end: sweeps::scheduler::AttemptEnd,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_is_found_by_name_then_below_the_folder_then_as_it_is() {
+        let here = std::env::current_dir().unwrap();
+        let places = DataPlaces {
+            names: [("imagenet".to_owned(), PathBuf::from("/mnt/imagenet"))].into(),
+            folder: Some(here.clone()),
+        };
+        assert_eq!(places.find("/data/x"), PathBuf::from("/data/x"));
+        assert_eq!(places.find("imagenet"), PathBuf::from("/mnt/imagenet"));
+        assert_eq!(places.find("imagenet/train"), PathBuf::from("/mnt/imagenet/train"));
+        assert_eq!(places.find("src/link.rs"), here.join("src/link.rs"));
+        assert_eq!(places.find("nowhere/at-all"), PathBuf::from("nowhere/at-all"));
+    }
+
+    #[test]
+    fn a_line_comes_back_as_it_went() {
+        let token = Token::chief(sweeps::ids::TrialId(7), 2);
+        let order = Order::Stop { token, reason: StopReason::Pause };
+        let line = serde_json::to_string(&order).unwrap();
+        assert_eq!(
+            line,
+            r#"{"order":"stop","token":{"trial":7,"attempt":2,"replica":0,"incarnation":1},"reason":"pause"}"#
+        );
+        assert_eq!(serde_json::from_str::<Order>(&line).unwrap(), order);
+    }
+}
