@@ -1,69 +1,161 @@
 //! Who trains what, when: a pure state machine. Events and the time go in, commands come out.
+//!
+//! Where things are: [`api`] what goes in and out; `state` what is remembered, and the one door through which
+//! a trial changes its state; `queue` the order of pending trials; `fleet` the slots that may be used, free
+//! and busy; `assign` which trial goes to which slot; `leases` workers that come, live, go silent and leave;
+//! `attempts` how an attempt ends and what follows; `orders` what people ask for; `explain` why a trial waits;
+//! `status` what watchers read; `fold` facts to records; `invariants` the whole state derived once more.
 
 mod api;
+mod assign;
+mod attempts;
+mod explain;
+mod fleet;
+mod fold;
+mod invariants;
+mod leases;
+mod orders;
+mod queue;
+mod state;
+mod status;
 
 pub use api::{
     AttemptEnd, Command, Config, Event, Fact, Millis, NewTrial, Refusal, SlotOffer, StopReason, SweepLimits,
     SweepRecord, TrialRecord, TrialState, Waiting,
 };
+pub use fold::fold;
+pub use status::{SlotView, StateCounts, SweepView, WorkerState, WorkerView};
 
-use crate::ids::TrialId;
+use crate::ids::{SlotId, TrialId, WorkerId};
+use fleet::Fleet;
+use queue::Turn;
+use state::{Entry, Outbox, Sweep, Worker};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The state of all sweeps, trials, workers and leases.
 #[derive(Debug)]
 pub struct Scheduler {
     config: Config,
+    /// The latest time seen: a caller's clock that stumbles does not turn leases back.
+    now: Millis,
+    sweeps: Vec<Sweep>,
+    sweep_by_name: BTreeMap<String, usize>,
+    trials: BTreeMap<TrialId, Entry>,
+    /// Workers that hold a lease or may be given one. Lost ones and those that left are forgotten.
+    workers: BTreeMap<WorkerId, Worker>,
+    /// When each worker's leases end, soonest first.
+    deadlines: BTreeSet<(Millis, WorkerId)>,
+    /// Sweeps that have a trial to run and may run it, the next one first.
+    turns: BTreeSet<Turn>,
+    /// The slots of attached workers that do not drain.
+    fleet: Fleet,
+    /// Trials for which the last assignment preferred a busy slot to a free one.
+    waits: BTreeMap<TrialId, SlotId>,
+    /// Something changed that could let a pending trial run.
+    assign_due: bool,
+    /// When to look again whether waiting for better slots is still right.
+    assign_at: Option<Millis>,
+    outbox: Outbox,
 }
 
 impl Scheduler {
     /// Nothing known.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config }
+        Self {
+            config,
+            now: 0,
+            sweeps: Vec::new(),
+            sweep_by_name: BTreeMap::new(),
+            trials: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            turns: BTreeSet::new(),
+            fleet: Fleet::default(),
+            waits: BTreeMap::new(),
+            assign_due: false,
+            assign_at: None,
+            outbox: Outbox::default(),
+        }
     }
 
     /// As the store remembers it. Running trials keep their leases: their workers, not yet attached, have a
     /// whole lease from `now` to come back.
     #[must_use]
     pub fn restore(config: Config, now: Millis, sweeps: Vec<SweepRecord>) -> Self {
-        let _ = (now, sweeps);
-        Self::new(config)
+        let mut scheduler = Self::new(config);
+        scheduler.now = now;
+        for record in sweeps {
+            let sweep = scheduler.add_sweep(record.sweep, record.limits, record.paused);
+            for trial in record.trials {
+                scheduler.restore_trial(sweep, trial);
+            }
+        }
+        scheduler
     }
 
-    /// Takes one event; appends what is to be done. A refused event has changed nothing, and may still have
-    /// commands (a stop for a worker that is not current).
+    /// Takes one event; appends what is to be done: facts first, then all else. A refused event has changed
+    /// nothing, and may still have commands (a stop for a worker that is not current).
     ///
     /// # Errors
     /// When the event is not current or names something unknown.
     pub fn handle(&mut self, now: Millis, event: Event, commands: &mut Vec<Command>) -> Result<(), Refusal> {
-        let _ = (now, event, commands, self.config);
-        Ok(())
+        self.now = self.now.max(now);
+        let result = self.take(event);
+        if result.is_ok() {
+            self.assign();
+        }
+        self.flush(commands);
+        result
     }
 
     /// When [`Self::handle_timeout`] wants to be called next.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Millis> {
-        None
+        let lease_end = self.deadlines.first().map(|&(at, _)| at);
+        [lease_end, self.assign_at].into_iter().flatten().min()
     }
 
-    /// Ends what has run out by `now`.
+    /// Ends what has run out by `now`. Harmless when nothing has.
     pub fn handle_timeout(&mut self, now: Millis, commands: &mut Vec<Command>) {
-        let _ = (now, commands);
+        self.now = self.now.max(now);
+        self.end_leases();
+        if self.assign_at.is_some_and(|at| at <= self.now) {
+            self.assign_due = true;
+        }
+        self.assign();
+        self.flush(commands);
     }
 
     /// What is known of a trial.
     #[must_use]
     pub fn trial(&self, trial: TrialId) -> Option<&TrialRecord> {
-        let _ = trial;
-        None
+        self.trials.get(&trial).map(|entry| &entry.record)
     }
 
-    /// Why a trial does not run.
-    ///
-    /// # Errors
-    /// When there is no such trial.
-    pub fn explain(&self, now: Millis, trial: TrialId) -> Result<Waiting, Refusal> {
-        let _ = now;
-        Err(Refusal::UnknownTrial(trial))
+    fn take(&mut self, event: Event) -> Result<(), Refusal> {
+        match event {
+            Event::SweepSubmitted { sweep, limits, trials } => {
+                self.submit(sweep, limits, &trials);
+                Ok(())
+            }
+            Event::WorkerJoined { worker, session, host, slots, holding } => {
+                self.join(worker, session, host, slots, &holding)
+            }
+            Event::Heartbeat { worker, session } => self.heartbeat(worker, session),
+            Event::WorkerDisconnected { worker, session } => self.disconnect(worker, session),
+            Event::WorkerDraining { worker, session } => self.drain(worker, session),
+            Event::WorkerLeft { worker, session } => self.leave(worker, session),
+            Event::EpochFinished { token, epoch, duration_ms } => self.epoch_finished(token, epoch, duration_ms),
+            Event::AttemptEnded { token, end } => self.attempt_ended(token, end),
+            Event::SweepPaused { sweep } => self.pause_sweep(&sweep),
+            Event::SweepResumed { sweep } => self.resume_sweep(&sweep),
+            Event::SweepCancelled { sweep } => self.cancel_sweep(&sweep),
+            Event::SweepRetried { sweep } => self.retry_sweep(&sweep),
+            Event::TrialPaused { trial } => self.pause_trial(trial),
+            Event::TrialResumed { trial } => self.resume_trial(trial),
+            Event::TrialCancelled { trial } => self.cancel_trial(trial),
+            Event::TrialRetried { trial } => self.retry_trial(trial),
+        }
     }
 }

@@ -1,0 +1,165 @@
+//! What trainers report: epochs, and how an attempt ended; and what follows for the trial.
+
+use super::fleet::{SPEED_ONE, duration_ms};
+use super::state::{Entry, Lease};
+use super::{AttemptEnd, Command, Fact, Millis, Refusal, Scheduler, StopReason, TrialState};
+use crate::ids::{SlotId, Token, TrialId};
+
+/// Whether a loss counts against `max_losses`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counts {
+    Yes,
+    No,
+}
+
+impl Scheduler {
+    /// The slot on which that token is current.
+    pub(super) fn current(&self, token: Token) -> Result<SlotId, Refusal> {
+        let stale = Refusal::StaleToken(token);
+        match self.trials.get(&token.trial).map(|entry| &entry.record.state) {
+            Some(&TrialState::Running { attempt, slot, .. }) if token == Token::chief(token.trial, attempt) => Ok(slot),
+            Some(_) | None => Err(stale),
+        }
+    }
+
+    /// Progress: losses are forgiven, the slot is measured. An epoch told twice, or late, changes nothing.
+    pub(super) fn epoch_finished(&mut self, token: Token, epoch: u32, took_ms: Millis) -> Result<(), Refusal> {
+        let id = self.current(token)?;
+        self.renew(id.worker);
+        let Some(entry) = self.trials.get_mut(&token.trial) else { return Ok(()) };
+        let record = &mut entry.record;
+        let epoch = epoch.min(record.trial.epochs);
+        if epoch > record.epochs_done {
+            record.epochs_done = epoch;
+            record.losses = 0;
+            self.outbox.touched.insert(token.trial);
+        }
+        let mult_adds = record.trial.mult_adds;
+        let sweep = entry.sweep;
+        let mean_speed = self.fleet.mean_speed();
+        let slot = self.workers.get_mut(&id.worker).and_then(|worker| worker.slots.get_mut(&id.index));
+        let Some(slot) = slot else { return Ok(()) };
+        let Some(lease) = slot.lease.as_mut() else { return Ok(()) };
+        if epoch <= lease.epoch {
+            return Ok(());
+        }
+        lease.epoch = epoch;
+        let took_ms = took_ms.max(1) as f64;
+        let work = mult_adds.max(1) as f64;
+        let speed = slot.speed.millionths.unwrap_or(mean_speed) as f64 / SPEED_ONE as f64;
+        let work_per_ms = *self.sweeps[sweep].work_per_ms.get_or_insert(work / took_ms / speed);
+        slot.speed.measure(work / work_per_ms, took_ms);
+        self.estimate(id);
+        Ok(())
+    }
+
+    /// Says anew when the slot will be free: what its trial has left, at the slot's speed.
+    fn estimate(&mut self, id: SlotId) {
+        let mean_speed = self.fleet.mean_speed();
+        let slot = self.workers.get_mut(&id.worker).and_then(|worker| worker.slots.get_mut(&id.index));
+        let Some(slot) = slot else { return };
+        let speed = slot.speed.millionths.unwrap_or(mean_speed);
+        let Some(lease) = slot.lease.as_mut() else { return };
+        let expected_ms =
+            self.trials.get(&lease.token.trial).and_then(|entry| self.sweeps[entry.sweep].expected_ms(entry.work()));
+        lease.estimated_at = self.now;
+        lease.free_at = expected_ms.map(|expected_ms| self.now.saturating_add(duration_ms(expected_ms, speed)));
+        self.refresh_slot(id);
+    }
+
+    /// Begins the next attempt of a pending trial on a free slot.
+    pub(super) fn grant(&mut self, trial: TrialId, slot: SlotId) {
+        let Some(session) = self.workers.get(&slot.worker).and_then(super::state::Worker::live_session) else { return };
+        let Some(entry) = self.trials.get_mut(&trial) else { return };
+        entry.record.attempts += 1;
+        let attempt = entry.record.attempts;
+        let token = Token::chief(trial, attempt);
+        self.set_state(trial, TrialState::Running { attempt, slot, stopping: None });
+        let place = self.workers.get_mut(&slot.worker).and_then(|worker| worker.slots.get_mut(&slot.index));
+        if let Some(place) = place {
+            place.lease = Some(Lease { token, epoch: 0, estimated_at: self.now, free_at: None });
+        }
+        self.estimate(slot);
+        self.refresh_slot(slot);
+        self.outbox.attempts.push(Fact::AttemptStarted { token, slot });
+        self.outbox.actions.push(Command::Grant { slot, session, members: vec![token] });
+    }
+
+    pub(super) fn attempt_ended(&mut self, token: Token, end: AttemptEnd) -> Result<(), Refusal> {
+        let slot = self.current(token)?;
+        self.renew(slot.worker);
+        self.end_slot(slot, end, Counts::Yes);
+        Ok(())
+    }
+
+    /// Ends what the slot trains, if anything, and decides what becomes of the trial.
+    pub(super) fn end_slot(&mut self, id: SlotId, end: AttemptEnd, counts: Counts) {
+        let slot = self.workers.get_mut(&id.worker).and_then(|worker| worker.slots.get_mut(&id.index));
+        let Some(lease) = slot.and_then(|slot| slot.lease.take()) else { return };
+        self.refresh_slot(id);
+        let token = lease.token;
+        let Some(entry) = self.trials.get_mut(&token.trial) else { return };
+        let limits = &self.sweeps[entry.sweep].limits;
+        let next = after(entry, &end, counts, limits.max_restarts, limits.max_losses);
+        if matches!(end, AttemptEnd::Crashed { .. } | AttemptEnd::Lost { .. }) {
+            entry.avoid = Some(id.worker);
+        }
+        self.outbox.attempts.push(Fact::AttemptEnded { token, end });
+        self.set_state(token.trial, next);
+    }
+}
+
+/// The state that follows the end of a running trial's attempt; counts what counts.
+fn after(entry: &mut Entry, end: &AttemptEnd, counts: Counts, max_restarts: u32, max_losses: u32) -> TrialState {
+    let record = &mut entry.record;
+    let stopping = match record.state {
+        TrialState::Running { stopping, .. } => stopping,
+        TrialState::Pending
+        | TrialState::Paused
+        | TrialState::Completed
+        | TrialState::Failed { .. }
+        | TrialState::Cancelled => None,
+    };
+    match (end, stopping) {
+        (AttemptEnd::Completed, _) => {
+            // Done is done, also when a stop crossed it.
+            record.epochs_done = record.trial.epochs;
+            record.losses = 0;
+            TrialState::Completed
+        }
+        (_, Some(StopReason::Cancel)) => TrialState::Cancelled,
+        (AttemptEnd::Failed { reason }, _) => TrialState::Failed { reason: reason.clone() },
+        // However it stopped: it was to stop, and it did.
+        (_, Some(StopReason::Pause)) => TrialState::Paused,
+        (AttemptEnd::Stopped, None | Some(StopReason::Superseded)) => TrialState::Pending,
+        (AttemptEnd::Crashed { reason }, None | Some(StopReason::Superseded)) => {
+            record.restarts = record.restarts.saturating_add(1);
+            let restarts = record.restarts;
+            if restarts <= max_restarts {
+                return TrialState::Pending;
+            }
+            let reason =
+                format!("crashed {} (max_restarts is {max_restarts}); the last time: {reason}", times(restarts));
+            TrialState::Failed { reason }
+        }
+        (AttemptEnd::Lost { reason }, None | Some(StopReason::Superseded)) => {
+            if counts == Counts::No {
+                return TrialState::Pending;
+            }
+            record.losses = record.losses.saturating_add(1);
+            let losses = record.losses;
+            if losses <= max_losses {
+                return TrialState::Pending;
+            }
+            let reason = format!(
+                "lost its worker {} without finishing an epoch (max_losses is {max_losses}); the last time: {reason}",
+                times(losses)
+            );
+            TrialState::Failed { reason }
+        }
+    }
+}
+
+fn times(count: u32) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}

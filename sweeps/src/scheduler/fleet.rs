@@ -1,0 +1,224 @@
+//! The slots that may be used, kept so that the best one for a trial is found without looking at all of them.
+
+use super::{Millis, Scheduler};
+use crate::ids::SlotId;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Speeds are relative, in millionths, so that sums over slots are exact: the first slot ever measured has 1.
+pub(super) const SPEED_ONE: u64 = 1_000_000;
+
+/// What is measured of a slot: a sum over its epochs in which older ones fade. Sums, not a mean of rates: an
+/// epoch of a thin network, which uses a slot badly, then weighs as little as it lasted.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Speed {
+    /// Time that the epochs would have taken at speed 1.
+    expected_ms: f64,
+    measured_ms: f64,
+    /// Millionths; none until something was measured.
+    pub(super) millionths: Option<u64>,
+}
+
+impl Speed {
+    const KEEP: f64 = 0.8;
+
+    pub(super) fn measure(&mut self, expected_ms: f64, measured_ms: f64) {
+        self.expected_ms = self.expected_ms * Self::KEEP + expected_ms;
+        self.measured_ms = self.measured_ms * Self::KEEP + measured_ms;
+        let speed = self.expected_ms / self.measured_ms * SPEED_ONE as f64;
+        self.millionths = Some(speed.clamp(1.0, 1e15) as u64);
+    }
+}
+
+/// How long something takes on a slot; at least a millisecond.
+pub(super) fn duration_ms(expected_ms: f64, millionths: u64) -> Millis {
+    (expected_ms * SPEED_ONE as f64 / millionths as f64).ceil().clamp(1.0, 1e15) as Millis
+}
+
+/// Where a slot stands in the [`Fleet`].
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Its worker is away, drains or is gone.
+    #[default]
+    Unusable,
+    Free {
+        speed: Option<u64>,
+    },
+    Busy {
+        speed: Option<u64>,
+        free_at: Option<Millis>,
+    },
+}
+
+/// Slots of about the same speed: 16 classes an octave.
+pub(super) type SpeedClass = u64;
+
+pub(super) fn speed_class(millionths: u64) -> SpeedClass {
+    let octave = u64::from(millionths.max(1).ilog2());
+    let leading = if octave >= 4 { millionths >> (octave - 4) } else { millionths << (4 - octave) };
+    octave * 16 + (leading & 15)
+}
+
+/// A busy slot whose end is estimated: when it will be free, how fast it is, which.
+pub(super) type BusySlot = (Millis, u64, SlotId);
+
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Fleet {
+    /// Measured and free, fastest first.
+    pub(super) free: BTreeSet<(Reverse<u64>, SlotId)>,
+    /// Free and never measured.
+    pub(super) free_unmeasured: BTreeSet<SlotId>,
+    /// Busy with an estimate, by class; class 0 holds those never measured (their speed here is 0).
+    pub(super) busy: BTreeMap<SpeedClass, BTreeSet<BusySlot>>,
+    /// All usable slots.
+    pub(super) slots: u64,
+    /// Those that were measured, and the sum of their speeds.
+    pub(super) measured: u64,
+    pub(super) measured_speed: u128,
+    /// Sums over `busy` with a speed: of `free_at` × speed, and of speed.
+    pub(super) busy_until: u128,
+    pub(super) busy_speed: u128,
+}
+
+impl Fleet {
+    /// What a slot that was never measured is taken for: the mean of the others.
+    pub(super) fn mean_speed(&self) -> u64 {
+        if self.measured == 0 {
+            return SPEED_ONE;
+        }
+        u64::try_from(self.measured_speed / u128::from(self.measured)).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// Of all usable slots together.
+    pub(super) fn total_speed(&self) -> u128 {
+        self.measured_speed + u128::from(self.slots - self.measured) * u128::from(self.mean_speed())
+    }
+
+    pub(super) fn has_free(&self) -> bool {
+        !self.free.is_empty() || !self.free_unmeasured.is_empty()
+    }
+
+    /// What busy slots have still to do, in milliseconds of a slot of speed 1.
+    pub(super) fn busy_backlog_ms(&self, now: Millis) -> f64 {
+        self.busy_until.saturating_sub(u128::from(now) * self.busy_speed) as f64 / SPEED_ONE as f64
+    }
+
+    pub(super) fn insert(&mut self, slot: SlotId, place: Place) {
+        self.count(place, 1);
+        match place {
+            Place::Unusable | Place::Busy { free_at: None, .. } => {}
+            Place::Free { speed: Some(speed) } => {
+                self.free.insert((Reverse(speed), slot));
+            }
+            Place::Free { speed: None } => {
+                self.free_unmeasured.insert(slot);
+            }
+            Place::Busy { speed, free_at: Some(free_at) } => {
+                let speed = speed.unwrap_or(0);
+                self.busy.entry(class_or_none(speed)).or_default().insert((free_at, speed, slot));
+                self.busy_until += u128::from(free_at) * u128::from(speed);
+                self.busy_speed += u128::from(speed);
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, slot: SlotId, place: Place) {
+        self.count(place, -1);
+        match place {
+            Place::Unusable | Place::Busy { free_at: None, .. } => {}
+            Place::Free { speed: Some(speed) } => {
+                self.free.remove(&(Reverse(speed), slot));
+            }
+            Place::Free { speed: None } => {
+                self.free_unmeasured.remove(&slot);
+            }
+            Place::Busy { speed, free_at: Some(free_at) } => {
+                let speed = speed.unwrap_or(0);
+                let class = class_or_none(speed);
+                if let Some(slots) = self.busy.get_mut(&class) {
+                    slots.remove(&(free_at, speed, slot));
+                    if slots.is_empty() {
+                        self.busy.remove(&class);
+                    }
+                }
+                self.busy_until -= u128::from(free_at) * u128::from(speed);
+                self.busy_speed -= u128::from(speed);
+            }
+        }
+    }
+
+    fn count(&mut self, place: Place, change: i64) {
+        let speed = match place {
+            Place::Unusable => return,
+            Place::Free { speed } | Place::Busy { speed, .. } => speed,
+        };
+        self.slots = self.slots.wrapping_add_signed(change);
+        if let Some(speed) = speed {
+            self.measured = self.measured.wrapping_add_signed(change);
+            self.measured_speed = self.measured_speed.wrapping_add_signed(i128::from(change) * i128::from(speed));
+        }
+    }
+}
+
+/// Class 0 is for slots never measured; measured ones start at class 1.
+fn class_or_none(speed: u64) -> SpeedClass {
+    if speed == 0 { 0 } else { 1 + speed_class(speed) }
+}
+
+impl Scheduler {
+    /// Where the slot belongs.
+    pub(super) fn place_of(&self, id: SlotId) -> Place {
+        let Some(worker) = self.workers.get(&id.worker) else { return Place::Unusable };
+        let Some(slot) = worker.slots.get(&id.index).filter(|_| worker.is_usable()) else {
+            return Place::Unusable;
+        };
+        let speed = slot.speed.millionths;
+        match &slot.lease {
+            None => Place::Free { speed },
+            Some(lease) => Place::Busy { speed, free_at: lease.free_at },
+        }
+    }
+
+    /// Puts the slot where it belongs; after every change of its lease, its speed or its worker.
+    pub(super) fn refresh_slot(&mut self, id: SlotId) {
+        let place = self.place_of(id);
+        let Some(slot) = self.workers.get_mut(&id.worker).and_then(|worker| worker.slots.get_mut(&id.index)) else {
+            return;
+        };
+        if slot.place == place {
+            return;
+        }
+        self.fleet.remove(id, slot.place);
+        // A measurement alone is no reason to assign anew: that is for slots that come, go or become free.
+        let only_measured = matches!((slot.place, place), (Place::Busy { .. }, Place::Busy { .. }));
+        self.assign_due |= !only_measured;
+        slot.place = place;
+        self.fleet.insert(id, place);
+    }
+
+    /// The same for all slots of a worker.
+    pub(super) fn refresh_slots(&mut self, worker: crate::ids::WorkerId) {
+        let Some(state) = self.workers.get(&worker) else { return };
+        let slots: Vec<SlotId> = state.slots.keys().map(|&index| SlotId { worker, index }).collect();
+        for slot in slots {
+            self.refresh_slot(slot);
+        }
+    }
+
+    /// Busy slots that should be free by now are given a later estimate: the longer they are over it, the
+    /// less is believed. So waiting for a slot that hangs ends.
+    pub(super) fn postpone_overdue(&mut self) {
+        let mut overdue = Vec::new();
+        for slots in self.fleet.busy.values() {
+            overdue.extend(slots.iter().take_while(|slot| slot.0 <= self.now).map(|slot| slot.2));
+        }
+        let now = self.now;
+        for id in overdue {
+            let slot = self.workers.get_mut(&id.worker).and_then(|worker| worker.slots.get_mut(&id.index));
+            if let Some(lease) = slot.and_then(|slot| slot.lease.as_mut()) {
+                lease.free_at = Some(now + 1 + now.saturating_sub(lease.estimated_at) / 4);
+            }
+            self.refresh_slot(id);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The whole state derived once more, from trials and workers alone. A new bug becomes a line here.
+
+use super::fleet::Fleet;
+use super::state::{RUNNING, state_index};
+use super::{Scheduler, TrialState};
+use crate::ids::{SlotId, Token, TrialId};
+use std::collections::BTreeSet;
+
+impl Scheduler {
+    /// Checks every cross-reference. For tests: it walks over everything, and panics with what is wrong.
+    ///
+    /// # Panics
+    /// When the state contradicts itself.
+    pub fn check_invariants(&self) {
+        self.check_trials();
+        self.check_sweeps();
+        self.check_workers();
+        self.check_fleet();
+        let outbox = &self.outbox;
+        let nothing_left = outbox.sweeps.is_empty()
+            && outbox.touched.is_empty()
+            && outbox.attempts.is_empty()
+            && outbox.actions.is_empty();
+        assert!(nothing_left, "commands left behind: {outbox:?}");
+    }
+
+    /// A running trial is what its slot trains, under the same token; all others are on no slot.
+    fn check_trials(&self) {
+        for (&id, entry) in &self.trials {
+            let record = &entry.record;
+            assert_eq!(record.trial.id, id, "a trial under a wrong id");
+            assert_eq!(record.sweep, self.sweeps[entry.sweep].name, "trial {id} under a wrong sweep");
+            assert!(record.epochs_done <= record.trial.epochs, "trial {id} did more epochs than it has");
+            if let TrialState::Running { attempt, slot, .. } = record.state {
+                assert_eq!(attempt, record.attempts, "trial {id} runs an attempt that is not its last");
+                let lease = self.slot(slot).and_then(|slot| slot.lease.as_ref());
+                let token = lease.map(|lease| lease.token);
+                assert_eq!(token, Some(Token::chief(id, attempt)), "trial {id} is not what {slot} trains");
+            }
+        }
+    }
+
+    fn check_sweeps(&self) {
+        assert_eq!(self.sweeps.len(), self.sweep_by_name.len(), "a sweep without a name, or twice");
+        let mut counted = 0;
+        for (index, sweep) in self.sweeps.iter().enumerate() {
+            assert_eq!(self.sweep_by_name.get(&sweep.name), Some(&index), "sweep {} is not found", sweep.name);
+            let mut queue: Vec<(u64, TrialId)> = Vec::new();
+            for (state, trials) in sweep.by_state.iter().enumerate() {
+                counted += trials.len();
+                for id in trials {
+                    assert!(self.trials.contains_key(id), "trial {id} of sweep {} is unknown", sweep.name);
+                    let Some(entry) = self.trials.get(id) else { continue };
+                    assert_eq!(state_index(&entry.record.state), state, "trial {id} is counted as another state");
+                    assert_eq!(entry.sweep, index, "trial {id} is counted in another sweep");
+                    if entry.record.state == TrialState::Pending {
+                        queue.push((entry.work(), *id));
+                    }
+                }
+            }
+            queue.sort_by_key(|&(work, id)| (std::cmp::Reverse(work), id));
+            assert_eq!(sweep.queue.iter().collect::<Vec<_>>(), queue, "queue of sweep {}", sweep.name);
+            let work: u128 = queue.iter().map(|&(work, _)| u128::from(work)).sum();
+            assert_eq!(sweep.queue.work(), work, "queued work of sweep {}", sweep.name);
+            assert_eq!(sweep.turn, self.turn_of(index), "turn of sweep {}", sweep.name);
+        }
+        assert_eq!(counted, self.trials.len(), "a trial is in no state, or in two");
+        let turns: BTreeSet<_> = self.sweeps.iter().filter_map(|sweep| sweep.turn).collect();
+        assert_eq!(turns, self.turns, "turns");
+    }
+
+    /// A slot trains at most one trial, and that trial knows it; deadlines are those of the workers.
+    fn check_workers(&self) {
+        let deadlines: BTreeSet<_> = self.workers.iter().map(|(&id, worker)| (worker.deadline, id)).collect();
+        assert_eq!(deadlines, self.deadlines, "deadlines");
+        let mut leases = 0;
+        for (&worker, known) in &self.workers {
+            assert!(!known.attached || known.session.is_some(), "worker {worker} is attached by no session");
+            for (&index, slot) in &known.slots {
+                let Some(lease) = &slot.lease else { continue };
+                leases += 1;
+                let id = SlotId { worker, index };
+                assert_eq!(self.current(lease.token), Ok(id), "{id} trains what does not run there");
+            }
+        }
+        let running: usize = self.sweeps.iter().map(|sweep| sweep.by_state[RUNNING].len()).sum();
+        assert_eq!(leases, running, "leases and running trials");
+    }
+
+    fn check_fleet(&self) {
+        let mut fleet = Fleet::default();
+        for (&worker, known) in &self.workers {
+            for (&index, slot) in &known.slots {
+                let id = SlotId { worker, index };
+                assert_eq!(slot.place, self.place_of(id), "place of {id}");
+                fleet.insert(id, slot.place);
+            }
+        }
+        assert_eq!(fleet, self.fleet, "the fleet");
+        if !self.fleet.has_free() {
+            assert!(self.waits.is_empty(), "trials wait for a better slot while none is free");
+        }
+        // Whoever could run waits for a reason, and the reason is looked at again.
+        if self.fleet.has_free() && !self.turns.is_empty() {
+            assert!(self.assign_at.is_some(), "a slot is free, a trial is pending, and nobody will look again");
+            let awaited = self.fleet.busy.values().any(|slots| !slots.is_empty());
+            assert!(awaited, "a slot is free and a trial is pending, but no busy slot is worth waiting for");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Workers that come, live, fall silent and leave; and with them the leases.
+
+use super::attempts::Counts;
+use super::state::{Slot, Worker};
+use super::{AttemptEnd, Command, Millis, Refusal, Scheduler, SlotOffer, StopReason, TrialState};
+use crate::ids::{SlotId, Token, WorkerId};
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Scheduler {
+    /// A worker came or came back. Said twice under one session it changes nothing.
+    pub(super) fn join(
+        &mut self,
+        worker: WorkerId,
+        session: u64,
+        host: String,
+        offers: Vec<SlotOffer>,
+        holding: &[(u32, Token)],
+    ) -> Result<(), Refusal> {
+        let known = self.workers.get(&worker).and_then(|known| known.session);
+        match known {
+            Some(current) if session < current => return Err(Refusal::StaleSession(worker)),
+            Some(current) if session == current => return self.heartbeat(worker, session),
+            Some(_) | None => {}
+        }
+        let listed: BTreeSet<(u32, Token)> = holding.iter().copied().collect();
+        self.lose_unlisted(worker, offers.len(), &listed);
+        self.attach(worker, session, host, offers);
+        for (index, token) in listed {
+            let slot = SlotId { worker, index };
+            let held = self.slot(slot).and_then(|slot| slot.lease.as_ref()).is_some_and(|lease| lease.token == token);
+            let reason = if held { self.stopping(token) } else { Some(StopReason::Superseded) };
+            if let Some(reason) = reason {
+                self.outbox.actions.push(Command::Stop { worker, session, token, reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// What the worker held and does not list, or has no slot for any more, is over.
+    fn lose_unlisted(&mut self, worker: WorkerId, slots: usize, listed: &BTreeSet<(u32, Token)>) {
+        let Some(known) = self.workers.get(&worker) else { return };
+        let lost: Vec<SlotId> = known
+            .slots
+            .iter()
+            .filter(|&(&index, slot)| {
+                let goes_on = slot.lease.as_ref().is_some_and(|lease| listed.contains(&(index, lease.token)));
+                let has_place = usize::try_from(index).is_ok_and(|index| index < slots);
+                slot.lease.is_some() && !(goes_on && has_place)
+            })
+            .map(|(&index, _)| SlotId { worker, index })
+            .collect();
+        for slot in lost {
+            let reason = format!("worker {worker} came back without it");
+            self.end_slot(slot, AttemptEnd::Lost { reason }, Counts::Yes);
+        }
+    }
+
+    /// Takes the slots as offered now; leases and measured speeds of those that were there before stay.
+    fn attach(&mut self, worker: WorkerId, session: u64, host: String, offers: Vec<SlotOffer>) {
+        let deadline = self.now.saturating_add(self.config.lease_ms);
+        let (mut old, draining) = match self.workers.remove(&worker) {
+            Some(mut known) => {
+                self.deadlines.remove(&(known.deadline, worker));
+                for (&index, slot) in &mut known.slots {
+                    self.fleet.remove(SlotId { worker, index }, std::mem::take(&mut slot.place));
+                }
+                (known.slots, known.draining)
+            }
+            None => (BTreeMap::new(), false),
+        };
+        let mut slots = BTreeMap::new();
+        for (index, offer) in (0u32..).zip(offers) {
+            let mut slot = old.remove(&index).unwrap_or_default();
+            if slot.device != offer.device {
+                // Another device at this place, or the first we hear of it after a restart.
+                slot = Slot { device: offer.device, lease: slot.lease, ..Slot::default() };
+            }
+            slots.insert(index, slot);
+        }
+        self.deadlines.insert((deadline, worker));
+        self.workers.insert(worker, Worker { host, session: Some(session), attached: true, draining, deadline, slots });
+        self.refresh_slots(worker);
+    }
+
+    pub(super) fn heartbeat(&mut self, worker: WorkerId, session: u64) -> Result<(), Refusal> {
+        self.check_session(worker, session)?;
+        if self.workers.get(&worker).is_some_and(|known| known.attached) {
+            self.renew(worker);
+            Ok(())
+        } else {
+            // Its stream has closed: no command can reach it, so it is not one to go on with.
+            Err(Refusal::StaleSession(worker))
+        }
+    }
+
+    /// A whole lease from now, if the worker is attached: a late report does not undo the grace.
+    pub(super) fn renew(&mut self, worker: WorkerId) {
+        if self.workers.get(&worker).is_some_and(|known| known.attached) {
+            self.set_deadline(worker, self.now.saturating_add(self.config.lease_ms));
+        }
+    }
+
+    fn set_deadline(&mut self, worker: WorkerId, deadline: Millis) {
+        let Some(known) = self.workers.get_mut(&worker) else { return };
+        self.deadlines.remove(&(known.deadline, worker));
+        known.deadline = deadline;
+        self.deadlines.insert((deadline, worker));
+    }
+
+    pub(super) fn disconnect(&mut self, worker: WorkerId, session: u64) -> Result<(), Refusal> {
+        self.check_session(worker, session)?;
+        let Some(known) = self.workers.get_mut(&worker) else { return Ok(()) };
+        if known.attached {
+            known.attached = false;
+            let deadline = known.deadline.min(self.now.saturating_add(self.config.grace_ms));
+            self.set_deadline(worker, deadline);
+            self.refresh_slots(worker);
+        }
+        Ok(())
+    }
+
+    pub(super) fn drain(&mut self, worker: WorkerId, session: u64) -> Result<(), Refusal> {
+        self.check_session(worker, session)?;
+        self.renew(worker);
+        if let Some(known) = self.workers.get_mut(&worker) {
+            known.draining = true;
+        }
+        self.refresh_slots(worker);
+        Ok(())
+    }
+
+    /// What it held ends as lost, but is not counted: it gave its leases back while it could.
+    pub(super) fn leave(&mut self, worker: WorkerId, session: u64) -> Result<(), Refusal> {
+        self.check_session(worker, session)?;
+        self.forget(worker, "left", Counts::No);
+        Ok(())
+    }
+
+    /// Ends the leases of all workers whose time is over.
+    pub(super) fn end_leases(&mut self) {
+        while let Some(&(deadline, worker)) = self.deadlines.first()
+            && deadline <= self.now
+        {
+            let attached = self.workers.get(&worker).is_some_and(|known| known.attached);
+            let (what, reason) = if attached {
+                ("was lost: it said nothing for a whole lease", "it said nothing for a whole lease")
+            } else {
+                ("was lost: its stream closed and it did not come back", "its stream closed and it did not come back")
+            };
+            self.forget(worker, what, Counts::Yes);
+            self.outbox.actions.push(Command::WorkerLost { worker, reason: reason.to_owned() });
+        }
+    }
+
+    fn forget(&mut self, worker: WorkerId, what: &str, counts: Counts) {
+        let Some(known) = self.workers.get_mut(&worker) else { return };
+        // No lease of this batch may go to it any more.
+        known.attached = false;
+        self.deadlines.remove(&(known.deadline, worker));
+        let name = if known.host.is_empty() { worker.to_string() } else { format!("{worker} on {}", known.host) };
+        let slots: Vec<SlotId> = known.slots.keys().map(|&index| SlotId { worker, index }).collect();
+        for &slot in &slots {
+            self.end_slot(slot, AttemptEnd::Lost { reason: format!("worker {name} {what}") }, counts);
+            self.refresh_slot(slot);
+        }
+        self.workers.remove(&worker);
+    }
+
+    fn check_session(&self, worker: WorkerId, session: u64) -> Result<(), Refusal> {
+        match self.workers.get(&worker) {
+            Some(known) if known.session == Some(session) => Ok(()),
+            Some(_) | None => Err(Refusal::StaleSession(worker)),
+        }
+    }
+
+    /// Why the trial of that token was asked to stop, if it was.
+    fn stopping(&self, token: Token) -> Option<StopReason> {
+        match self.trial(token.trial)?.state {
+            TrialState::Running { stopping, .. } => stopping,
+            TrialState::Pending
+            | TrialState::Paused
+            | TrialState::Completed
+            | TrialState::Failed { .. }
+            | TrialState::Cancelled => None,
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What people ask for: submit, pause, resume, cancel, retry. Asked twice, the second time changes nothing.
+
+use super::state::{CANCELLED, FAILED, PAUSED, PENDING, RUNNING};
+use super::{Command, Fact, NewTrial, Refusal, Scheduler, StopReason, SweepLimits, TrialRecord, TrialState};
+use crate::ids::TrialId;
+
+impl Scheduler {
+    pub(super) fn submit(&mut self, name: String, limits: SweepLimits, trials: &[NewTrial]) {
+        let index = match self.sweep_by_name.get(&name) {
+            Some(&index) => {
+                if self.sweeps[index].limits != limits {
+                    self.sweeps[index].limits = limits.clone();
+                    self.outbox.sweeps.push(Fact::SweepKnown { sweep: name.clone(), limits });
+                    self.refresh_turn(index);
+                    self.assign_due = true;
+                }
+                index
+            }
+            None => {
+                self.outbox.sweeps.push(Fact::SweepKnown { sweep: name.clone(), limits: limits.clone() });
+                self.add_sweep(name.clone(), limits, false)
+            }
+        };
+        for &trial in trials {
+            if self.trials.contains_key(&trial.id) {
+                continue;
+            }
+            self.outbox.touched.insert(trial.id);
+            let record = TrialRecord {
+                trial,
+                sweep: name.clone(),
+                state: TrialState::Pending,
+                attempts: 0,
+                restarts: 0,
+                losses: 0,
+                epochs_done: 0,
+            };
+            self.add_trial(index, record);
+        }
+    }
+
+    /// Pending trials stay pending, under a sweep that grants none; running ones are stopped and then wait.
+    pub(super) fn pause_sweep(&mut self, name: &str) -> Result<(), Refusal> {
+        let index = self.known_sweep(name)?;
+        self.set_sweep_paused(index, true);
+        for trial in self.sweeps[index].by_state[RUNNING].clone() {
+            self.stop_running(trial, StopReason::Pause);
+        }
+        Ok(())
+    }
+
+    /// All paused trials of it may run again, also those that were paused one by one.
+    pub(super) fn resume_sweep(&mut self, name: &str) -> Result<(), Refusal> {
+        let index = self.known_sweep(name)?;
+        self.set_sweep_paused(index, false);
+        for trial in self.sweeps[index].by_state[PAUSED].clone() {
+            self.set_state(trial, TrialState::Pending);
+        }
+        for trial in self.sweeps[index].by_state[RUNNING].clone() {
+            self.unpause_running(trial);
+        }
+        Ok(())
+    }
+
+    pub(super) fn cancel_sweep(&mut self, name: &str) -> Result<(), Refusal> {
+        let index = self.known_sweep(name)?;
+        for state in [PENDING, PAUSED] {
+            for trial in self.sweeps[index].by_state[state].clone() {
+                self.set_state(trial, TrialState::Cancelled);
+            }
+        }
+        for trial in self.sweeps[index].by_state[RUNNING].clone() {
+            self.stop_running(trial, StopReason::Cancel);
+        }
+        Ok(())
+    }
+
+    pub(super) fn retry_sweep(&mut self, name: &str) -> Result<(), Refusal> {
+        let index = self.known_sweep(name)?;
+        for state in [FAILED, CANCELLED] {
+            for trial in self.sweeps[index].by_state[state].clone() {
+                self.start_over(trial);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn pause_trial(&mut self, trial: TrialId) -> Result<(), Refusal> {
+        match self.known_trial(trial)? {
+            TrialState::Pending => self.set_state(trial, TrialState::Paused),
+            TrialState::Paused => {}
+            TrialState::Running { stopping: Some(StopReason::Cancel), .. } => {
+                return Err(self.wrong_state(trial, "it is being cancelled and cannot be paused"));
+            }
+            TrialState::Running { .. } => self.stop_running(trial, StopReason::Pause),
+            TrialState::Completed | TrialState::Failed { .. } | TrialState::Cancelled => {
+                return Err(self.wrong_state(trial, "it is over and cannot be paused"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn resume_trial(&mut self, trial: TrialId) -> Result<(), Refusal> {
+        match self.known_trial(trial)? {
+            TrialState::Paused => self.set_state(trial, TrialState::Pending),
+            TrialState::Pending => {}
+            TrialState::Running { stopping: Some(StopReason::Cancel), .. } => {
+                return Err(self.wrong_state(trial, "it is being cancelled; retry it once that is done"));
+            }
+            TrialState::Running { .. } => self.unpause_running(trial),
+            TrialState::Completed => return Err(self.wrong_state(trial, "nothing is left to resume")),
+            TrialState::Failed { .. } | TrialState::Cancelled => {
+                return Err(self.wrong_state(trial, "it is over; retry it instead"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn cancel_trial(&mut self, trial: TrialId) -> Result<(), Refusal> {
+        match self.known_trial(trial)? {
+            TrialState::Pending | TrialState::Paused => self.set_state(trial, TrialState::Cancelled),
+            TrialState::Running { .. } => self.stop_running(trial, StopReason::Cancel),
+            TrialState::Cancelled => {}
+            TrialState::Completed | TrialState::Failed { .. } => {
+                return Err(self.wrong_state(trial, "it is over and cannot be cancelled"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn retry_trial(&mut self, trial: TrialId) -> Result<(), Refusal> {
+        match self.known_trial(trial)? {
+            TrialState::Failed { .. } | TrialState::Cancelled => self.start_over(trial),
+            TrialState::Running { stopping: Some(StopReason::Cancel), .. } => {
+                return Err(self.wrong_state(trial, "it is being cancelled; retry it once that is done"));
+            }
+            TrialState::Pending | TrialState::Running { .. } => {}
+            TrialState::Paused => return Err(self.wrong_state(trial, "it is paused; resume it instead")),
+            TrialState::Completed => {
+                return Err(self.wrong_state(trial, "it is done, and each cell is trained once"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Pending again with all its lives; attempts are counted on, so that old tokens stay stale.
+    fn start_over(&mut self, trial: TrialId) {
+        if let Some(entry) = self.trials.get_mut(&trial) {
+            entry.record.restarts = 0;
+            entry.record.losses = 0;
+        }
+        self.set_state(trial, TrialState::Pending);
+    }
+
+    /// Asks a running trial to stop, once for each reason; a cancel overrules a pause, never the other way.
+    fn stop_running(&mut self, trial: TrialId, reason: StopReason) {
+        let Some(entry) = self.trials.get(&trial) else { return };
+        let TrialState::Running { attempt, slot, stopping } = entry.record.state else { return };
+        if stopping == Some(reason) || stopping == Some(StopReason::Cancel) {
+            return;
+        }
+        self.set_state(trial, TrialState::Running { attempt, slot, stopping: Some(reason) });
+        let worker = self.workers.get(&slot.worker);
+        // Without a stream it is told when it comes back.
+        if let Some(session) = worker.and_then(super::state::Worker::live_session) {
+            let token = crate::ids::Token::chief(trial, attempt);
+            self.outbox.actions.push(Command::Stop { worker: slot.worker, session, token, reason });
+        }
+    }
+
+    /// Takes a pause back. The stop may be on its way: then the trial stops, and is pending at once.
+    fn unpause_running(&mut self, trial: TrialId) {
+        let Some(entry) = self.trials.get(&trial) else { return };
+        let TrialState::Running { attempt, slot, stopping } = entry.record.state else { return };
+        if stopping == Some(StopReason::Pause) {
+            self.set_state(trial, TrialState::Running { attempt, slot, stopping: None });
+        }
+    }
+
+    fn set_sweep_paused(&mut self, index: usize, paused: bool) {
+        let sweep = &mut self.sweeps[index];
+        if sweep.paused == paused {
+            return;
+        }
+        sweep.paused = paused;
+        self.outbox.sweeps.push(Fact::SweepPaused { sweep: sweep.name.clone(), paused });
+        self.refresh_turn(index);
+    }
+
+    fn known_sweep(&self, name: &str) -> Result<usize, Refusal> {
+        self.sweep_by_name.get(name).copied().ok_or_else(|| Refusal::UnknownSweep(name.to_owned()))
+    }
+
+    fn known_trial(&self, trial: TrialId) -> Result<TrialState, Refusal> {
+        self.trial(trial).map(|record| record.state.clone()).ok_or(Refusal::UnknownTrial(trial))
+    }
+
+    fn wrong_state(&self, trial: TrialId, problem: &'static str) -> Refusal {
+        let state = self.trial(trial).map_or("unknown", |record| record.state.word());
+        Refusal::WrongState { trial, state, problem }
+    }
+}
