@@ -1,0 +1,61 @@
+//! A small file that pretends to hold weights.
+
+use anyhow::Context;
+use proto::link::Said;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use sweeps::ids::Token;
+
+/// All that is needed to go on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Checkpoint {
+    /// So that nobody takes it for weights.
+    pub(crate) scripted: bool,
+    /// Of which trial.
+    pub(crate) key: String,
+    /// Epochs done.
+    pub(crate) epoch: u32,
+    /// Of the metric that `best` means.
+    pub(crate) best: Option<f64>,
+}
+
+impl Checkpoint {
+    /// Writes it to `folder`, synced, under a name never used before, and tells what to say of it.
+    pub(crate) fn save(&self, folder: &Path, token: Token, step: u64, best: bool) -> anyhow::Result<Said> {
+        static SAVED: AtomicU64 = AtomicU64::new(1);
+        let bytes = serde_json::to_vec(self)?;
+        let number = SAVED.fetch_add(1, Ordering::Relaxed);
+        let path = folder.join(format!("trial-{}-attempt-{}-{number}.json", token.trial, token.attempt));
+        let write = || -> std::io::Result<()> {
+            let part = path.with_extension("part");
+            let mut file = File::create(&part)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&part, &path)?;
+            File::open(folder)?.sync_all()
+        };
+        write().with_context(|| format!("the checkpoint {} cannot be written", path.display()))?;
+        Ok(Said::CheckpointSaved {
+            token,
+            epoch: self.epoch,
+            step,
+            bytes: u64::try_from(bytes.len())?,
+            sha256: hex::encode(Sha256::digest(&bytes)),
+            best,
+            path,
+        })
+    }
+
+    /// Reads one of the trial with that key.
+    pub(crate) fn load(path: &Path, key: &str) -> anyhow::Result<Self> {
+        let bytes = std::fs::read(path).with_context(|| format!("the checkpoint {} cannot be read", path.display()))?;
+        let checkpoint: Self = serde_json::from_slice(&bytes)
+            .with_context(|| format!("the checkpoint {} is not one of the scripted trainer", path.display()))?;
+        anyhow::ensure!(checkpoint.key == key, "the checkpoint {} is of another trial", path.display());
+        Ok(checkpoint)
+    }
+}
