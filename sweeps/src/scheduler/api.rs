@@ -68,6 +68,12 @@ pub enum Event {
         /// All its trials.
         trials: Vec<NewTrial>,
     },
+    /// All trials of a sweep are forgotten, as if they had never been: it is to be submitted anew with other
+    /// settings. Running ones are told to stop. The sweep itself stays, not paused, without a trial.
+    SweepCleared {
+        /// Its name.
+        sweep: String,
+    },
     /// A worker came, or came back. What it held under the same id and still runs goes on; what it held and
     /// does not list is over and counts as lost; what it lists and does not hold any more is stopped.
     WorkerJoined {
@@ -276,6 +282,11 @@ pub enum Fact {
         sweep: String,
         /// Which of both.
         paused: bool,
+    },
+    /// All its trials, attempts included, are forgotten, and it is not paused.
+    SweepCleared {
+        /// Its name.
+        sweep: String,
     },
     /// A trial changed. The whole row.
     Trial(TrialRecord),

@@ -27,6 +27,12 @@ pub fn fold<'a>(facts: impl IntoIterator<Item = &'a Fact>) -> Vec<SweepRecord> {
                     sweeps[place].paused = *paused;
                 }
             }
+            Fact::SweepCleared { sweep } => {
+                trials.retain(|_, record| record.sweep != *sweep);
+                if let Some(&place) = place_of.get(sweep) {
+                    sweeps[place].paused = false;
+                }
+            }
             Fact::Trial(record) => {
                 trials.insert(record.trial.id, record);
             }

@@ -139,6 +139,7 @@ impl Scheduler {
                 self.submit(sweep, limits, &trials);
                 Ok(())
             }
+            Event::SweepCleared { sweep } => self.clear_sweep(&sweep),
             Event::WorkerJoined { worker, session, host, slots, holding } => {
                 self.join(worker, session, host, slots, &holding)
             }

@@ -1,5 +1,6 @@
 //! What people ask for: submit, pause, resume, cancel, retry. Asked twice, the second time changes nothing.
 
+use super::queue::Queue;
 use super::state::{CANCELLED, FAILED, PAUSED, PENDING, RUNNING};
 use super::{Command, Fact, NewTrial, Refusal, Scheduler, StopReason, SweepLimits, TrialRecord, TrialState};
 use crate::ids::TrialId;
@@ -37,6 +38,34 @@ impl Scheduler {
             };
             self.add_trial(index, record);
         }
+    }
+
+    /// Their slots are free at once: whoever is given one next waits until the old trainer has stopped.
+    pub(super) fn clear_sweep(&mut self, name: &str) -> Result<(), Refusal> {
+        let index = self.known_sweep(name)?;
+        let sweep = &mut self.sweeps[index];
+        sweep.queue = Queue::default();
+        sweep.work_per_ms = None;
+        sweep.paused = false;
+        for trial in std::mem::take(&mut sweep.by_state).into_iter().flatten() {
+            self.waits.remove(&trial);
+            let Some(entry) = self.trials.remove(&trial) else { continue };
+            let TrialState::Running { attempt, slot, .. } = entry.record.state else { continue };
+            let Some(worker) = self.workers.get_mut(&slot.worker) else { continue };
+            if let Some(place) = worker.slots.get_mut(&slot.index) {
+                place.lease = None;
+            }
+            if let Some(session) = worker.live_session() {
+                let (worker, reason) = (slot.worker, StopReason::Superseded);
+                let token = crate::ids::Token::chief(trial, attempt);
+                self.outbox.actions.push(Command::Stop { worker, session, token, reason });
+            }
+            self.refresh_slot(slot);
+        }
+        self.refresh_turn(index);
+        self.assign_due = true;
+        self.outbox.sweeps.push(Fact::SweepCleared { sweep: name.to_owned() });
+        Ok(())
     }
 
     /// Pending trials stay pending, under a sweep that grants none; running ones are stopped and then wait.
