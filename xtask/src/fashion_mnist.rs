@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::download;
 use crate::house::House;
@@ -48,8 +48,13 @@ pub(crate) fn setup(house: &House) -> Result<Outcome> {
     } else {
         let file = match download::apt(house, &package) {
             Ok(file) => file,
-            Err(error) if is_debian() => return Err(error),
-            Err(error) => return Ok(Outcome::Unavailable(what_to_do(&folder, &format!("{error:#}")))),
+            Err(error) if is_debian() => bail!("{}", what_to_do(&folder, &format!("{error:#}"))),
+            Err(error) => {
+                let what_to_do = what_to_do(&folder, &format!("{error:#}"));
+                return Ok(Outcome::Unavailable(format!(
+                    "{what_to_do}. Until then the tests that need it are skipped and say so"
+                )));
+            }
         };
         recipe.install(&folder, |out| {
             let unpacked = out.join("package");
@@ -78,8 +83,7 @@ fn copy_files(from: &Path, to: &Path) -> Result<()> {
 fn what_to_do(folder: &Path, why: &str) -> String {
     format!(
         "Fashion-MNIST is not here: {why}. Put the four files {} (from https://github.com/zalandoresearch/fashion-mnist, \
-         or Debian's package dataset-fashion-mnist) into {} and run `cargo xtask setup --data fashion-mnist`. Until then \
-         the tests that need them are skipped and say so",
+         or Debian's package dataset-fashion-mnist) into {} and run `cargo xtask setup --data fashion-mnist`",
         FILES.map(|(name, _)| name).join(", "),
         folder.display()
     )
@@ -110,7 +114,12 @@ mod tests {
     #[test]
     fn the_way_out_names_files_and_folder() {
         let text = what_to_do(Path::new("data/fashion-mnist"), "no apt-get");
-        for part in ["no apt-get", "t10k-labels-idx1-ubyte.gz", "data/fashion-mnist and run", "skipped"] {
+        for part in [
+            "no apt-get",
+            "t10k-labels-idx1-ubyte.gz",
+            "data/fashion-mnist and run",
+            "cargo xtask setup --data fashion-mnist",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }
