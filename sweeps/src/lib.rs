@@ -4,12 +4,15 @@
 //! arguments; commands go out as values. It is therefore simulated whole in its tests.
 //!
 //! The way of the data: [`spec`] (the sweep file) → [`trial`] (its cells, resolved) → [`scheduler`] (who
-//! trains what, when). [`network`] says what a cell costs, [`metrics`] what may be reported of it.
+//! trains what, when). [`network`] says what a cell costs, [`plan`] what a sweep will take, [`metrics`] what may be
+//! reported of a trial.
 
+mod canonical;
 pub mod event;
 pub mod ids;
 pub mod metrics;
 pub mod network;
+pub mod plan;
 pub mod scheduler;
 pub mod spec;
 pub mod trial;

@@ -1,7 +1,10 @@
 //! One point of a sweep, resolved: everything that a trainer must know, and nothing of any other trial.
 
-use crate::spec::model::{Checkpoint, Data, ScriptStep, Training, Variant};
+use crate::canonical;
+use crate::spec::expand::{self, Point};
+use crate::spec::model::{Checkpoint, Data, ScriptStep, Sweep, Training, Variant};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// A trial with every setting decided. Its canonical JSON is what its key hashes, what the store keeps and
@@ -39,4 +42,74 @@ impl Trial {
     pub fn is_scripted(&self) -> bool {
         self.script.is_some()
     }
+}
+
+impl Sweep {
+    /// The sweep's trials. A grid: axes in alphabetical order with the last one fastest, values in the order
+    /// of the file, seeds innermost. Random: as drawn from `data.seed`; the same file gives the same trials, and
+    /// a larger `trials` gives the same ones first.
+    ///
+    /// Of a sweep that [`crate::spec::parse`] accepted every point makes a trial; of one put together by hand,
+    /// points without a fitting α, ρ or training are left out.
+    #[must_use]
+    pub fn expand(&self) -> Vec<Trial> {
+        let training = json!(self.training);
+        let mut trials = Vec::new();
+        for point in expand::points(self) {
+            let Some(trial) = self.trial(&training, point) else { continue };
+            for seed in &self.seeds {
+                let mut trial = Trial { seed: *seed, ..trial.clone() };
+                trial.key = key(&trial);
+                trials.push(trial);
+            }
+        }
+        trials
+    }
+
+    /// The trial of a point, without seed and key.
+    fn trial(&self, training: &Value, point: Point) -> Option<Trial> {
+        let alpha = point.get("alpha")?.as_f64()?;
+        let resolution = u32::try_from(point.get("resolution")?.as_u64()?).ok()?;
+        let mut training = training.clone();
+        let mut same = true;
+        for (name, value) in &point {
+            if let Some(path) = name.strip_prefix("training.") {
+                *at(&mut training, path)? = value.clone();
+                same = false;
+            }
+        }
+        Some(Trial {
+            key: String::new(),
+            parameters: point,
+            network: self.network,
+            alpha,
+            resolution,
+            seed: 0,
+            data: self.data.clone(),
+            training: if same { self.training.clone() } else { serde_json::from_value(training).ok()? },
+            checkpoint: self.checkpoint.clone(),
+            best: self.metrics.first()?.clone(),
+            script: self.script.clone(),
+        })
+    }
+}
+
+/// The place of a dotted name.
+fn at<'a>(value: &'a mut Value, path: &str) -> Option<&'a mut Value> {
+    path.split('.').try_fold(value, |value, key| value.get_mut(key))
+}
+
+/// What makes a trial this one: everything that its numbers depend on, and nothing else. How often it is saved
+/// is not among them.
+fn key(trial: &Trial) -> String {
+    let Trial { network, alpha, resolution, seed, data, training, script, .. } = trial;
+    canonical::hash(&json!({
+        "network": network,
+        "alpha": alpha,
+        "resolution": resolution,
+        "seed": seed,
+        "data": data,
+        "training": training,
+        "script": script,
+    }))
 }
