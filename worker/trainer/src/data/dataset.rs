@@ -1,0 +1,186 @@
+//! A data set, opened, checked and split; its pixels are read when they are asked for.
+
+use super::cache::{Budget, Cache};
+use super::decode::{View, decode_file};
+use super::error::DataError;
+use super::sources::{self, Found, Store};
+use proto::link::DataPlaces;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use sweeps::spec::model::Data;
+
+/// How many bytes of decoded image files are kept in memory, unless told otherwise: 1 GiB.
+pub const CACHE_BYTES: u64 = 1 << 30;
+
+/// Images to train on and to validate with.
+#[derive(Debug)]
+pub struct Dataset {
+    /// As the sweep says.
+    pub settings: Data,
+    /// To train on; not empty, every class is there.
+    pub train: Set,
+    /// To validate with; not empty.
+    pub validation: Set,
+    /// By label.
+    pub class_names: Vec<String>,
+    /// Hexadecimal SHA-256 over names, sizes and labels (over pixels where they are in one file), in order,
+    /// and which set each is in. The same data has the same fingerprint on every worker, wherever it lies.
+    pub fingerprint: String,
+    /// What a user may want to know: files left out, classes without validation images. One line each.
+    pub notes: Vec<String>,
+    budget: Budget,
+    /// Broken images so far, with what is wrong; the count is over the whole life of the data set.
+    broken: Mutex<BTreeMap<(Side, u32), String>>,
+}
+
+/// Which set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side {
+    /// To train on.
+    Train,
+    /// To validate with.
+    Validation,
+}
+
+/// Samples in the order of their indices.
+#[derive(Debug)]
+pub struct Set {
+    /// Labels and names.
+    pub samples: Vec<Sample>,
+    store: Store,
+    /// Decoded files, by index; empty where all pixels are in memory already.
+    cache: Cache,
+}
+
+/// One image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Path relative to the set's folder with `/` between parts; or the number of the image in its file.
+    pub name: String,
+    /// From 0.
+    pub label: u32,
+    /// Of the file; of the pixels where they are in one file.
+    pub bytes: u64,
+    /// Where its pixels lie in a file of many images.
+    pub(super) slot: u32,
+}
+
+impl Set {
+    pub(super) fn new(samples: Vec<Sample>, store: Store) -> Self {
+        let cached = if matches!(store, Store::Files { .. }) { samples.len() } else { 0 };
+        Self { samples, store, cache: Cache::new(cached) }
+    }
+}
+
+impl Dataset {
+    /// Lists the images, checks them against the settings, and splits them. Image files are not opened yet;
+    /// [`CACHE_BYTES`] of them are kept once decoded.
+    ///
+    /// # Errors
+    /// Whatever makes the data unusable; see [`DataError`].
+    pub fn open(settings: &Data, places: &DataPlaces) -> Result<Self, DataError> {
+        Self::open_with_cache(settings, places, CACHE_BYTES)
+    }
+
+    /// [`Dataset::open`] with another limit for decoded files kept in memory.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`].
+    pub fn open_with_cache(settings: &Data, places: &DataPlaces, cache_bytes: u64) -> Result<Self, DataError> {
+        let Found { train, validation, class_names, notes, fingerprint } = sources::find(settings, places)?;
+        Ok(Self {
+            settings: settings.clone(),
+            train,
+            validation,
+            class_names,
+            fingerprint,
+            notes,
+            budget: Budget::new(cache_bytes),
+            broken: Mutex::default(),
+        })
+    }
+
+    /// One of the two sets.
+    #[must_use]
+    pub fn set(&self, side: Side) -> &Set {
+        match side {
+            Side::Train => &self.train,
+            Side::Validation => &self.validation,
+        }
+    }
+
+    /// How many different images were found to be broken until now.
+    #[must_use]
+    pub fn broken_count(&self) -> usize {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Notes a broken image. Whether it is new.
+    pub(super) fn note_broken(&self, side: Side, index: u32, reason: &str) -> Result<bool, DataError> {
+        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = broken.insert((side, index), reason.to_owned()).is_none();
+        let max = self.settings.broken_images_max;
+        if broken.len() > max as usize {
+            let name = self.set(side).path(index);
+            return Err(DataError::TooManyBroken { broken: broken.len(), max, name, reason: reason.to_owned() });
+        }
+        Ok(new)
+    }
+
+    /// Shows `use_pixels` an image. The error says what is wrong with it, without its name.
+    pub(super) fn with_pixels<T>(
+        &self,
+        side: Side,
+        index: u32,
+        use_pixels: impl FnOnce(View<'_>) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let set = self.set(side);
+        let at = index as usize;
+        let sample = set.samples.get(at).ok_or_else(|| format!("there is no sample {index}"))?;
+        let root = match &set.store {
+            Store::Memory(packed) => return use_pixels(packed.view(sample.slot)?),
+            Store::Files { root } => root,
+        };
+        if let Some(image) = set.cache.get(at) {
+            return use_pixels(image.view());
+        }
+        let image = decode_file(&root.join(&sample.name))?;
+        let result = use_pixels(image.view());
+        if result.is_ok() {
+            // What does not fit is decoded again next time.
+            drop(set.cache.keep(at, image, &self.budget));
+        }
+        result
+    }
+}
+
+impl Set {
+    /// Where a sample lies, for people.
+    #[must_use]
+    pub fn path(&self, index: u32) -> String {
+        let name = self.samples.get(index as usize).map_or("?", |sample| sample.name.as_str());
+        match &self.store {
+            Store::Files { root } => root.join(name).display().to_string(),
+            Store::Memory(packed) => format!("{}[{name}]", packed.place.display()),
+        }
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Labels that occur.
+    pub(super) fn labels(&self) -> BTreeSet<u32> {
+        self.samples.iter().map(|sample| sample.label).collect()
+    }
+
+    /// The files of the samples, if each has its own.
+    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let root = match &self.store {
+            Store::Files { root } => Some(root),
+            Store::Memory(_) => None,
+        };
+        root.into_iter().flat_map(|root| self.samples.iter().map(|sample| root.join(&sample.name)))
+    }
+}

@@ -1,0 +1,113 @@
+//! One image file → upright 8-bit pixels, grey or RGB.
+
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+
+/// Larger images are refused before they are decoded: a small file can claim any size.
+const PIXELS_MAX: u64 = 100_000_000;
+/// Larger files are refused before they are read.
+const FILE_BYTES_MAX: u64 = 512 << 20;
+
+/// A decoded image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Decoded {
+    /// In pixels, upright.
+    pub(super) width: u32,
+    /// In pixels, upright.
+    pub(super) height: u32,
+    /// 1: grey, 3: RGB.
+    pub(super) channels: u8,
+    /// `height × width × channels`.
+    pub(super) bytes: Box<[u8]>,
+}
+
+/// Pixels, wherever they lie.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View<'a> {
+    /// In pixels.
+    pub(super) width: u32,
+    /// In pixels.
+    pub(super) height: u32,
+    /// 1: grey, 3: RGB.
+    pub(super) channels: u8,
+    /// `height × width × channels`.
+    pub(super) bytes: &'a [u8],
+}
+
+impl Decoded {
+    pub(super) fn view(&self) -> View<'_> {
+        View { width: self.width, height: self.height, channels: self.channels, bytes: &self.bytes }
+    }
+}
+
+/// Reads and decodes a file. The error says what is wrong, without the file's name.
+pub(super) fn decode_file(path: &Path) -> Result<Decoded, String> {
+    let size = fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(format!("{size} bytes are more than the {FILE_BYTES_MAX} that are read"));
+    }
+    decode(&fs::read(path).map_err(|error| error.to_string())?)
+}
+
+/// Decodes JPEG, PNG or WebP, told apart by their first bytes: names lie (ImageNet has a PNG named `.JPEG`).
+pub(super) fn decode(file: &[u8]) -> Result<Decoded, String> {
+    if file.is_empty() {
+        return Err("the file is empty".into());
+    }
+    let mut reader = ImageReader::new(Cursor::new(file)).with_guessed_format().map_err(|error| error.to_string())?;
+    let format = match reader.format() {
+        Some(format @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP)) => format,
+        _ => return Err("it is neither JPEG nor PNG nor WebP".into()),
+    };
+    // The decoder fills what is missing at a JPEG's end with grey.
+    if format == ImageFormat::Jpeg && !jpeg_has_end(file) {
+        return Err("the JPEG is truncated".into());
+    }
+    reader.limits(limits());
+    let mut decoder = reader.into_decoder().map_err(|error| error.to_string())?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > PIXELS_MAX {
+        return Err(format!("{width} × {height} pixels are more than the {PIXELS_MAX} that are decoded"));
+    }
+    // A broken EXIF block does not make the photograph useless.
+    let orientation = decoder.orientation().ok();
+    let grey = matches!(decoder.color_type(), ColorType::L8 | ColorType::La8 | ColorType::L16 | ColorType::La16);
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|error| error.to_string())?;
+    if let Some(orientation) = orientation {
+        image.apply_orientation(orientation);
+    }
+    let (width, height) = (image.width(), image.height());
+    if width == 0 || height == 0 {
+        return Err(format!("{width} × {height} pixels"));
+    }
+    let (channels, bytes) = if grey { (1, image.into_luma8().into_raw()) } else { (3, image.into_rgb8().into_raw()) };
+    Ok(Decoded { width, height, channels, bytes: bytes.into() })
+}
+
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(65_535);
+    limits.max_image_height = Some(65_535);
+    limits.max_alloc = Some(PIXELS_MAX * 8 + (64 << 20));
+    limits
+}
+
+/// Whether an end marker follows the (first) scan. What comes before the scan is skipped by its lengths: an
+/// EXIF thumbnail has an end marker of its own.
+fn jpeg_has_end(file: &[u8]) -> bool {
+    let mut at = 2;
+    loop {
+        let Some(&[0xFF, marker]) = file.get(at..at + 2) else { return false };
+        if marker == 0xFF {
+            at += 1; // a fill byte
+            continue;
+        }
+        let Some(&[high, low]) = file.get(at + 2..at + 4) else { return false };
+        at += 2 + usize::from(u16::from_be_bytes([high, low]));
+        if marker == 0xDA {
+            return file.get(at..).is_some_and(|scan| scan.windows(2).rev().any(|pair| pair == [0xFF, 0xD9]));
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! How images lie on disk, format by format; and the checks that all formats share.
+
+mod cifar;
+mod csv;
+mod folder;
+mod idx;
+mod split;
+
+use super::dataset::{Sample, Set};
+use super::decode::View;
+use super::error::DataError;
+use proto::link::DataPlaces;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use sweeps::spec::model::{Data, Format, Validation};
+
+/// What opening finds.
+pub(super) struct Found {
+    pub(super) train: Set,
+    pub(super) validation: Set,
+    pub(super) class_names: Vec<String>,
+    pub(super) notes: Vec<String>,
+    pub(super) fingerprint: String,
+}
+
+/// Where pixels come from.
+#[derive(Clone, Debug)]
+pub(super) enum Store {
+    /// A file for each image, named by the sample relative to this folder.
+    Files { root: PathBuf },
+    /// All in memory.
+    Memory(Arc<Packed>),
+}
+
+/// Many images of one size in one buffer.
+#[derive(Debug)]
+pub(super) struct Packed {
+    /// The file or folder they were read from.
+    pub(super) place: PathBuf,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    /// 1 or 3.
+    pub(super) channels: u8,
+    /// `n × height × width × channels`.
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Packed {
+    fn image_bytes(&self) -> usize {
+        self.width as usize * self.height as usize * usize::from(self.channels)
+    }
+
+    pub(super) fn view(&self, slot: u32) -> Result<View<'_>, String> {
+        let start = slot as usize * self.image_bytes();
+        let bytes = self.bytes.get(start..start + self.image_bytes()).ok_or("it lies past the end of its file")?;
+        Ok(View { width: self.width, height: self.height, channels: self.channels, bytes })
+    }
+}
+
+/// What one path of the settings names.
+struct Listing {
+    samples: Vec<Sample>,
+    store: Store,
+    class_names: Vec<String>,
+    notes: Vec<String>,
+}
+
+/// Lists, checks and splits.
+pub(super) fn find(settings: &Data, places: &DataPlaces) -> Result<Found, DataError> {
+    let path = places.find(&settings.train);
+    let listing = list(settings, &path, None)?;
+    let Listing { samples, store, class_names, mut notes } = listing;
+    let place = path.display().to_string();
+    if samples.is_empty() {
+        return Err(DataError::NoImages { place, hint: String::new() });
+    }
+    let (train, validation, validation_place) = match &settings.validation {
+        Validation::Fraction(share) => {
+            let (held_out, kept) =
+                samples.into_iter().partition(|sample| split::is_validation(&sample.name, share.fraction));
+            (Set::new(kept, store.clone()), Set::new(held_out, store), place.clone())
+        }
+        Validation::Path(other) => {
+            let other = places.find(other);
+            check_separate(settings.format, &path, &other)?;
+            let listing = list(settings, &other, Some(&class_names))?;
+            notes.extend(listing.notes);
+            (Set::new(samples, store), Set::new(listing.samples, listing.store), other.display().to_string())
+        }
+    };
+    check_sets(&train, &validation, &class_names, (&place, &validation_place), &mut notes)?;
+    if matches!(settings.validation, Validation::Path(_)) {
+        check_overlap(&train, &validation, &validation_place)?;
+    }
+    let fingerprint = fingerprint(&class_names, &train, &validation);
+    Ok(Found { train, validation, class_names, notes, fingerprint })
+}
+
+/// Lists one path. `classes`: those of the training set, when this is the validation set.
+fn list(settings: &Data, path: &Path, classes: Option<&[String]>) -> Result<Listing, DataError> {
+    let side = if classes.is_some() { Part::Validation } else { Part::Train };
+    match settings.format {
+        Format::ImageFolder => folder::list(path, settings.classes, classes),
+        Format::Csv => csv::list(path, settings.classes, classes),
+        Format::Idx => idx::list(path, settings.classes),
+        Format::Cifar => cifar::list(path, settings.classes, side),
+    }
+}
+
+/// Which files of a folder are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Train,
+    Validation,
+}
+
+/// One folder inside the other, or the same file twice, would validate with training images.
+fn check_separate(format: Format, train: &Path, validation: &Path) -> Result<(), DataError> {
+    // A path that is not there is reported when it is listed.
+    let (Ok(train), Ok(validation)) = (fs::canonicalize(train), fs::canonicalize(validation)) else { return Ok(()) };
+    let same = match format {
+        Format::ImageFolder => train.starts_with(&validation) || validation.starts_with(&train),
+        Format::Csv | Format::Idx => train == validation,
+        Format::Cifar => train == validation && train.is_file(),
+    };
+    if same {
+        let name = train.display().to_string();
+        return Err(DataError::Overlap { place: validation.display().to_string(), name });
+    }
+    Ok(())
+}
+
+fn check_sets(
+    train: &Set,
+    validation: &Set,
+    class_names: &[String],
+    (train_place, validation_place): (&str, &str),
+    notes: &mut Vec<String>,
+) -> Result<(), DataError> {
+    if train.samples.len().max(validation.samples.len()) > u32::MAX as usize {
+        return Err(DataError::malformed(train_place, "more than 4,294,967,295 images"));
+    }
+    for (set, place, which) in [(train, train_place, "training"), (validation, validation_place, "validation")] {
+        if set.samples.is_empty() {
+            let hint = format!(" left for {which}; change data.validation.fraction");
+            return Err(DataError::NoImages { place: place.to_owned(), hint });
+        }
+    }
+    let (trained, validated) = (train.labels(), validation.labels());
+    for (label, class) in (0_u32..).zip(class_names) {
+        if !trained.contains(&label) {
+            return Err(DataError::EmptyClass { class: class.clone(), place: train_place.to_owned() });
+        }
+        if !validated.contains(&label) {
+            notes.push(format!("class `{class}` has no validation images in {validation_place}"));
+        }
+    }
+    Ok(())
+}
+
+fn check_overlap(train: &Set, validation: &Set, place: &str) -> Result<(), DataError> {
+    // `a/./b` and `a/b` are one file.
+    let plain = |path: PathBuf| path.components().filter(|part| *part != Component::CurDir).collect::<PathBuf>();
+    let trained: BTreeSet<PathBuf> = train.files().map(plain).collect();
+    match validation.files().map(plain).find(|path| trained.contains(path)) {
+        Some(path) => Err(DataError::Overlap { place: place.to_owned(), name: path.display().to_string() }),
+        None => Ok(()),
+    }
+}
+
+fn fingerprint(class_names: &[String], train: &Set, validation: &Set) -> String {
+    let mut hash = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        // Lengths first, so that no two lists are written alike.
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    part(b"alpharho data 1");
+    part(&(class_names.len() as u64).to_le_bytes());
+    class_names.iter().for_each(|name| part(name.as_bytes()));
+    for set in [train, validation] {
+        part(&(set.samples.len() as u64).to_le_bytes());
+        for sample in &set.samples {
+            part(sample.name.as_bytes());
+            part(&sample.bytes.to_le_bytes());
+            part(&sample.label.to_le_bytes());
+        }
+        if let Store::Memory(packed) = set.store() {
+            part(&Sha256::digest(&packed.bytes));
+        }
+    }
+    hex::encode(hash.finalize())
+}
+
+/// Refuses another number of classes than the settings say.
+fn check_class_count(place: &Path, expected: u32, names: &[String]) -> Result<(), DataError> {
+    if names.len() == expected as usize {
+        return Ok(());
+    }
+    let mut listed = names.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > 10 {
+        listed.push_str(", …");
+    }
+    let place = place.display().to_string();
+    Err(DataError::Classes { expected, found: names.len(), place, names: listed })
+}
+
+/// Reads a file, unpacked if it is gzip, whatever its name; at most `bytes_max` bytes of content.
+fn read_plain_or_gzip(path: &Path, bytes_max: u64) -> Result<Vec<u8>, DataError> {
+    let raw = fs::read(path).map_err(DataError::unreadable(path))?;
+    if !raw.starts_with(&[0x1F, 0x8B]) {
+        return Ok(raw);
+    }
+    let mut content = Vec::new();
+    let mut reader = flate2::read::MultiGzDecoder::new(raw.as_slice()).take(bytes_max + 1);
+    reader.read_to_end(&mut content).map_err(DataError::unreadable(path))?;
+    if content.len() as u64 > bytes_max {
+        return Err(DataError::malformed(path.display().to_string(), format!("it unpacks to over {bytes_max} bytes")));
+    }
+    Ok(content)
+}
+
+/// `0`, `1`, .. for data that names no classes.
+fn numbered_classes(classes: u32) -> Vec<String> {
+    (0..classes).map(|label| label.to_string()).collect()
+}
