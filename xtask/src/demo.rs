@@ -23,9 +23,9 @@ pub(crate) fn demo(house: &House) -> Result<()> {
     let arguments = [&["build", "--release"], &packages[..]].concat();
     steps.run("release build", &mut cargo(house, &libtorch, &arguments)?)?;
 
+    // As a person would start it: finding libtorch is the agent's work.
     let mut run = house.command(house.target().join("release/alpharho"));
     run.args(["run", SWEEP]);
-    libtorch.give_to(house, &mut run)?;
     steps.step("sweep", || {
         println!("$ alpharho run {SWEEP}");
         let status = run.status().with_context(|| format!("cannot start {}", run.get_program().display()))?;

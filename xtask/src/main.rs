@@ -45,7 +45,7 @@ enum Task {
     /// Get libtorch and data into .alpharho/, where they are missing
     #[command(after_help = "Examples:\n  cargo xtask setup\n  cargo xtask setup --cuda --data elpv,gcompris")]
     Setup {
-        /// The CUDA flavour of libtorch too (about 5 GB on disk)
+        /// The CUDA flavour of libtorch too (3.6 GB on disk)
         #[arg(long)]
         cuda: bool,
         /// The data sets to fetch
