@@ -36,6 +36,8 @@ pub(crate) fn setup(house: &House, wanted: &Wanted) -> Result<Libtorch> {
     needs::compiler()?;
     fs::create_dir_all(&house.state).with_context(|| format!("cannot create {}", house.state.display()))?;
     let lock = lock(house)?;
+    // What an interrupted run left.
+    remove_folder(&house.scratch())?;
     let libtorch = libtorch::setup(house, wanted.cuda)?;
     let has = |data: Data| wanted.data.contains(&data) || wanted.data.contains(&Data::All);
     if has(Data::Elpv) {
