@@ -6,23 +6,19 @@
 //! all for each slot that becomes free would cost too much and change nothing: the slot takes the longest trial
 //! that it would finish before all work is expected to be done.
 //!
-//! Waiting rests on estimates alone. Where there are none, a free slot is used at once; an estimate that has
-//! passed is believed less and less; and every heartbeat all is planned anew.
+//! Waiting rests on estimates alone. Where there are none, no slot stays free: of a sweep that was never
+//! measured only the relative sizes are known, which say who goes where, but nobody waits. An estimate that
+//! has passed is believed less and less; and every heartbeat all is planned anew.
 
 use super::Scheduler;
-use super::fleet::{BusySlot, Fleet, SpeedClass, duration_ms};
+use super::fleet::SPEED_ONE;
+use super::plan::{Choice, Expected, Plan};
 use crate::ids::{SlotId, TrialId, WorkerId};
 use std::cmp::Reverse;
-use std::collections::btree_set::Iter;
-use std::collections::{BTreeMap, BTreeSet};
-use std::iter::Peekable;
+use std::collections::BTreeMap;
 
 /// So many pending trials are planned one by one.
 const PLANNED_MAX: usize = 256;
-
-/// A busy slot is worth waiting for only if it finishes the trial in less than this share of the time that the
-/// best free slot would take: estimates are not exact, and a slot at work is worth more than one that waits.
-const WORTH_WAITING: f64 = 0.95;
 
 /// So many sweeps and trials are looked at for one slot when many are pending.
 const LOOK_AHEAD: usize = 8;
@@ -63,31 +59,52 @@ impl Scheduler {
         let mut headroom: BTreeMap<usize, usize> = BTreeMap::new();
         let mut grants = Vec::new();
         let mut waits = BTreeMap::new();
-        let mut plan = Plan::new(&self.fleet, self.now);
+        let mut without_estimate = Vec::new();
+        let mut plan = Plan::new(&self.fleet, self.now, PLANNED_MAX);
         for (sweep, work, trial) in self.first_pending(PLANNED_MAX) {
-            if plan.free.is_empty() {
-                break;
-            }
             let headroom = headroom.entry(sweep).or_insert_with(|| self.sweeps[sweep].headroom());
             if *headroom == 0 {
                 continue;
             }
-            let avoid = self.trials.get(&trial).and_then(|entry| entry.avoid);
-            match plan.assign(self.sweeps[sweep].expected_ms(work), avoid) {
+            let expected = self.expected(sweep, work);
+            match plan.assign(expected, self.trials.get(&trial).and_then(|entry| entry.avoid)) {
+                None => break,
                 Some(Choice::Free(slot)) => {
                     *headroom -= 1;
                     grants.push((trial, slot));
                 }
-                Some(Choice::Busy(slot)) => {
+                Some(Choice::Busy(slot)) if expected.is_measured => {
                     waits.insert(trial, slot);
                 }
-                None => break,
+                Some(Choice::Busy(_)) => without_estimate.push((trial, sweep)),
+            }
+        }
+        // Slots so slow that the plan has no use for them take the least of what must not wait.
+        without_estimate.retain(|(_, sweep)| headroom.get(sweep).is_some_and(|&headroom| headroom > 0));
+        let idle = plan.into_free();
+        let least = without_estimate.split_off(without_estimate.len().saturating_sub(idle.len()));
+        for ((trial, sweep), slot) in least.into_iter().zip(idle) {
+            if let Some(headroom) = headroom.get_mut(&sweep).filter(|headroom| **headroom > 0) {
+                *headroom -= 1;
+                grants.push((trial, slot));
             }
         }
         for (trial, slot) in grants {
             self.grant(trial, slot);
         }
-        self.waits = waits;
+        // Where no slot is left, that alone is the reason.
+        if self.fleet.has_free() {
+            self.waits = waits;
+        }
+    }
+
+    /// How long work of that sweep takes at speed 1; where nothing was measured, a guess that is good for
+    /// comparing trials of the sweep, and for nothing else.
+    fn expected(&self, sweep: usize, work: u64) -> Expected {
+        match self.sweeps[sweep].expected_ms(work) {
+            Some(ms) => Expected { ms, is_measured: true },
+            None => Expected { ms: work as f64 / self.last_work_per_ms, is_measured: false },
+        }
     }
 
     /// One grant for many trials: the fastest free slot takes the longest trial that it would finish in time.
@@ -99,14 +116,15 @@ impl Scheduler {
         for &(_, _, _, index) in self.turns.iter().take(LOOK_AHEAD) {
             let sweep = &self.sweeps[index];
             // The most work that the slot does until then.
-            let work_max = match sweep.work_per_ms {
-                None => u64::MAX,
-                Some(work_per_ms) => (end_ms * work_per_ms * speed as f64 / super::fleet::SPEED_ONE as f64) as u64,
-            };
+            let work_per_ms = sweep.work_per_ms.unwrap_or(self.last_work_per_ms);
+            let work_max = (end_ms * work_per_ms * speed as f64 / SPEED_ONE as f64) as u64;
             let welcome = |trial: &TrialId| self.trials.get(trial).is_none_or(|entry| entry.avoid != Some(slot.worker));
             let mut fitting = sweep.queue.at_most(work_max).map(|(_, trial)| trial).take(LOOK_AHEAD);
             let first = fitting.next();
             choice = first.filter(welcome).or_else(|| fitting.find(welcome)).or(first);
+            if choice.is_none() && sweep.work_per_ms.is_none() {
+                choice = sweep.queue.shortest();
+            }
             if choice.is_some() {
                 break;
             }
@@ -119,20 +137,19 @@ impl Scheduler {
     }
 
     /// In how long all sweeps whose turn it is could be done: all work by all slots, but at least the longest
-    /// trial on a slot of mean speed. Infinite while nothing is measured.
+    /// trial on a slot of mean speed.
     fn expected_end_ms(&self) -> f64 {
-        let speed_one = super::fleet::SPEED_ONE as f64;
         let mut backlog_ms = self.fleet.busy_backlog_ms(self.now);
         let mut longest_ms: f64 = 0.0;
         for &(_, Reverse(work), _, index) in &self.turns {
             let sweep = &self.sweeps[index];
-            let Some(work_per_ms) = sweep.work_per_ms else { return f64::INFINITY };
+            let work_per_ms = sweep.work_per_ms.unwrap_or(self.last_work_per_ms);
             backlog_ms += sweep.queue.work() as f64 / work_per_ms;
             longest_ms = longest_ms.max(work as f64 / work_per_ms);
         }
-        let together_ms = backlog_ms * speed_one / self.fleet.total_speed().max(1) as f64;
+        let together_ms = backlog_ms * SPEED_ONE as f64 / self.fleet.total_speed().max(1) as f64;
         // A little more, so that rounding does not shut the longest trial out.
-        1.001 * together_ms.max(longest_ms * speed_one / self.fleet.mean_speed() as f64)
+        1.001 * together_ms.max(longest_ms * SPEED_ONE as f64 / self.fleet.mean_speed() as f64)
     }
 
     /// The fastest free slot, not of that worker, with its speed.
@@ -145,101 +162,5 @@ impl Scheduler {
             (Some(one), Some(other)) if other.0 > one.0 => Some(other),
             (one, other) => one.or(other),
         }
-    }
-}
-
-enum Choice {
-    Free(SlotId),
-    Busy(SlotId),
-}
-
-/// A plan on paper: the fleet, and what was given to it so far. The fleet itself is not copied: what changed
-/// lies beside it.
-struct Plan<'a> {
-    now: u64,
-    mean_speed: u64,
-    /// Fastest first, with the speed to reckon with.
-    free: BTreeSet<(Reverse<u64>, SlotId)>,
-    /// By class: what the fleet has, soonest free first, from the first that nothing was given to.
-    busy: BTreeMap<SpeedClass, Peekable<Iter<'a, BusySlot>>>,
-    /// By class: slots that were given something, with their new ends.
-    given: BTreeMap<SpeedClass, BTreeSet<BusySlot>>,
-}
-
-/// Classes of `given` for slots that were free.
-const WAS_FREE: SpeedClass = SpeedClass::MAX;
-
-impl<'a> Plan<'a> {
-    fn new(fleet: &'a Fleet, now: u64) -> Self {
-        let mean_speed = fleet.mean_speed();
-        // A plan gives something to each free slot it uses: more than it has trials are of no use.
-        let mut free: BTreeSet<_> = fleet.free.iter().take(PLANNED_MAX * 2).copied().collect();
-        free.extend(fleet.free_unmeasured.iter().take(PLANNED_MAX * 2).map(|&slot| (Reverse(mean_speed), slot)));
-        let busy = fleet.busy.iter().map(|(&class, slots)| (class, slots.iter().peekable())).collect();
-        Self { now, mean_speed, free, busy, given: BTreeMap::new() }
-    }
-
-    /// Gives a trial to the slot that would finish it earliest; `None` if no slot is free.
-    fn assign(&mut self, expected_ms: Option<f64>, avoid: Option<WorkerId>) -> Option<Choice> {
-        let fastest = *self.free.first()?;
-        // Somebody else than where it crashed, if somebody else is free.
-        let elsewhere = self.free.iter().find(|(_, slot)| Some(slot.worker) != avoid).copied();
-        let avoid = avoid.filter(|_| elsewhere.is_some());
-        let (Reverse(speed), slot) = elsewhere.unwrap_or(fastest);
-        let Some(expected_ms) = expected_ms else {
-            self.free.remove(&(Reverse(speed), slot));
-            return Some(Choice::Free(slot));
-        };
-        let free_ms = duration_ms(expected_ms, speed);
-        if let Some((end, class, chosen)) = self.best_busy(expected_ms, avoid)
-            && (end.saturating_sub(self.now) as f64) < free_ms as f64 * WORTH_WAITING
-        {
-            self.give(class, chosen, end);
-            return Some(Choice::Busy(chosen.2));
-        }
-        self.free.remove(&(Reverse(speed), slot));
-        let end = self.now.saturating_add(free_ms);
-        self.given.entry(WAS_FREE).or_default().insert((end, speed, slot));
-        Some(Choice::Free(slot))
-    }
-
-    /// The busy slot that would finish it earliest: when, and which. Within a class, whose speeds are nearly the
-    /// same, that is the first to be free.
-    fn best_busy(&mut self, expected_ms: f64, avoid: Option<WorkerId>) -> Option<(u64, SpeedClass, BusySlot)> {
-        let mean_speed = self.mean_speed;
-        let mut best: Option<(u64, SpeedClass, BusySlot)> = None;
-        let mut consider = |class: SpeedClass, slot: BusySlot| {
-            let speed = if slot.1 == 0 { mean_speed } else { slot.1 };
-            let end = slot.0.saturating_add(duration_ms(expected_ms, speed));
-            if best.is_none_or(|(best_end, _, _)| end < best_end) {
-                best = Some((end, class, slot));
-            }
-        };
-        for (&class, slots) in &mut self.busy {
-            if let Some(&&slot) = slots.peek()
-                && Some(slot.2.worker) != avoid
-            {
-                consider(class, slot);
-            }
-        }
-        for (&class, slots) in &self.given {
-            // Slots that were free have all speeds, but are few.
-            let few = if class == WAS_FREE { usize::MAX } else { 1 };
-            for &slot in slots.iter().take(few).filter(|slot| Some(slot.2.worker) != avoid) {
-                consider(class, slot);
-            }
-        }
-        best
-    }
-
-    /// Moves the slot's end, on paper.
-    fn give(&mut self, class: SpeedClass, slot: BusySlot, end: u64) {
-        let given = self.given.entry(class).or_default();
-        if !given.remove(&slot)
-            && let Some(slots) = self.busy.get_mut(&class)
-        {
-            slots.next();
-        }
-        given.insert((end, slot.1, slot.2));
     }
 }

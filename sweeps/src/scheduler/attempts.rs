@@ -48,6 +48,7 @@ impl Scheduler {
         let work = mult_adds.max(1) as f64;
         let speed = slot.speed.millionths.unwrap_or(mean_speed) as f64 / SPEED_ONE as f64;
         let work_per_ms = *self.sweeps[sweep].work_per_ms.get_or_insert(work / took_ms / speed);
+        self.last_work_per_ms = work_per_ms;
         slot.speed.measure(work / work_per_ms, took_ms);
         self.estimate(id);
         Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Where things are: [`api`] what goes in and out; `state` what is remembered, and the one door through which
 //! a trial changes its state; `queue` the order of pending trials; `fleet` the slots that may be used, free
-//! and busy; `assign` which trial goes to which slot; `leases` workers that come, live, go silent and leave;
+//! and busy; `assign` and `plan` which trial goes to which slot; `leases` workers that come, live, go silent and leave;
 //! `attempts` how an attempt ends and what follows; `orders` what people ask for; `explain` why a trial waits;
 //! `status` what watchers read; `fold` facts to records; `invariants` the whole state derived once more.
 
@@ -15,6 +15,7 @@ mod fold;
 mod invariants;
 mod leases;
 mod orders;
+mod plan;
 mod queue;
 mod state;
 mod status;
@@ -51,6 +52,8 @@ pub struct Scheduler {
     fleet: Fleet,
     /// Trials for which the last assignment preferred a busy slot to a free one.
     waits: BTreeMap<TrialId, SlotId>,
+    /// Work per millisecond at speed 1 in the sweep measured last: the guess for those that never were.
+    last_work_per_ms: f64,
     /// Something changed that could let a pending trial run.
     assign_due: bool,
     /// When to look again whether waiting for better slots is still right.
@@ -73,6 +76,7 @@ impl Scheduler {
             turns: BTreeSet::new(),
             fleet: Fleet::default(),
             waits: BTreeMap::new(),
+            last_work_per_ms: 1.0,
             assign_due: false,
             assign_at: None,
             outbox: Outbox::default(),

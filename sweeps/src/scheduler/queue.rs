@@ -44,6 +44,10 @@ impl Queue {
         self.order.range((Reverse(work), TrialId(0))..).map(|&(Reverse(work), trial)| (work, trial))
     }
 
+    pub(super) fn shortest(&self) -> Option<TrialId> {
+        self.order.last().map(|&(_, trial)| trial)
+    }
+
     /// How many come before that one.
     pub(super) fn before(&self, work: u64, trial: TrialId) -> usize {
         self.order.range(..(Reverse(work), trial)).count()

@@ -1,0 +1,117 @@
+//! A plan on paper: each trial in turn is given to the slot that would finish it earliest.
+
+use super::Millis;
+use super::fleet::{BusySlot, Fleet, SpeedClass, duration_ms};
+use crate::ids::{SlotId, WorkerId};
+use std::cmp::Reverse;
+use std::collections::btree_set::Iter;
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter::Peekable;
+
+/// A busy slot is worth waiting for only if it finishes the trial in less than this share of the time that the
+/// best free slot would take: estimates are not exact, and a slot at work is worth more than one that waits.
+const WORTH_WAITING: f64 = 0.95;
+
+/// What a trial takes at speed 1.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected {
+    pub(super) ms: f64,
+    /// Otherwise a guess, to compare trials of one sweep with each other.
+    pub(super) is_measured: bool,
+}
+
+/// To whom a trial falls.
+pub(super) enum Choice {
+    Free(SlotId),
+    Busy(SlotId),
+}
+
+/// The fleet, and what was given to it so far. The fleet itself is not copied: what changed lies beside it.
+pub(super) struct Plan<'a> {
+    now: Millis,
+    mean_speed: u64,
+    /// Fastest first, with the speed to reckon with.
+    free: BTreeSet<(Reverse<u64>, SlotId)>,
+    /// By class: what the fleet has, soonest free first, from the first that nothing was given to.
+    busy: BTreeMap<SpeedClass, Peekable<Iter<'a, BusySlot>>>,
+    /// By class: slots that were given something, with their new ends.
+    given: BTreeMap<SpeedClass, BTreeSet<BusySlot>>,
+}
+
+/// In `given`: slots that were free.
+const WAS_FREE: SpeedClass = SpeedClass::MAX;
+/// In `given`: slots whose end is a guess. Nobody waits for them whose own time is measured.
+const GUESSED: SpeedClass = SpeedClass::MAX - 1;
+
+impl<'a> Plan<'a> {
+    /// Slots that are free beyond `free_max` are left out.
+    pub(super) fn new(fleet: &'a Fleet, now: Millis, free_max: usize) -> Self {
+        let mean_speed = fleet.mean_speed();
+        let mut free: BTreeSet<_> = fleet.free.iter().take(free_max).copied().collect();
+        free.extend(fleet.free_unmeasured.iter().take(free_max).map(|&slot| (Reverse(mean_speed), slot)));
+        let busy = fleet.busy.iter().map(|(&class, slots)| (class, slots.iter().peekable())).collect();
+        Self { now, mean_speed, free, busy, given: BTreeMap::new() }
+    }
+
+    /// The slots that nothing was given to, fastest first.
+    pub(super) fn into_free(self) -> Vec<SlotId> {
+        self.free.into_iter().map(|(_, slot)| slot).collect()
+    }
+
+    /// Gives a trial to the slot that would finish it earliest; `None` if no slot is free.
+    pub(super) fn assign(&mut self, expected: Expected, avoid: Option<WorkerId>) -> Option<Choice> {
+        let fastest = *self.free.first()?;
+        // Somebody else than where it crashed, if somebody else is free.
+        let elsewhere = self.free.iter().find(|(_, slot)| Some(slot.worker) != avoid).copied();
+        let avoid = avoid.filter(|_| elsewhere.is_some());
+        let (Reverse(speed), slot) = elsewhere.unwrap_or(fastest);
+        let free_ms = duration_ms(expected.ms, speed);
+        if let Some((end, class, busy)) = self.best_busy(expected, avoid)
+            && (end.saturating_sub(self.now) as f64) < free_ms as f64 * WORTH_WAITING
+        {
+            self.give(class, busy, end, expected.is_measured);
+            return Some(Choice::Busy(busy.2));
+        }
+        self.free.remove(&(Reverse(speed), slot));
+        let class = if expected.is_measured { WAS_FREE } else { GUESSED };
+        self.given.entry(class).or_default().insert((self.now.saturating_add(free_ms), speed, slot));
+        Some(Choice::Free(slot))
+    }
+
+    /// The busy slot that would finish it earliest: when, and which. Within a class, whose speeds are nearly the
+    /// same, that is the first to be free.
+    fn best_busy(&mut self, expected: Expected, avoid: Option<WorkerId>) -> Option<(Millis, SpeedClass, BusySlot)> {
+        let mean_speed = self.mean_speed;
+        let mut best: Option<(Millis, SpeedClass, BusySlot)> = None;
+        let mut consider = |class: SpeedClass, slot: BusySlot| {
+            let speed = if slot.1 == 0 { mean_speed } else { slot.1 };
+            let end = slot.0.saturating_add(duration_ms(expected.ms, speed));
+            if Some(slot.2.worker) != avoid && best.is_none_or(|(best_end, _, _)| end < best_end) {
+                best = Some((end, class, slot));
+            }
+        };
+        for (&class, slots) in &mut self.busy {
+            if let Some(&&slot) = slots.peek() {
+                consider(class, slot);
+            }
+        }
+        for (&class, slots) in &self.given {
+            // Slots that were free have all speeds, but are few.
+            let slots = slots.iter().take(if class < GUESSED { 1 } else { usize::MAX });
+            if class != GUESSED || !expected.is_measured {
+                slots.for_each(|&slot| consider(class, slot));
+            }
+        }
+        best
+    }
+
+    /// Moves the slot's end, on paper.
+    fn give(&mut self, class: SpeedClass, slot: BusySlot, end: Millis, is_measured: bool) {
+        let was_given = self.given.get_mut(&class).is_some_and(|given| given.remove(&slot));
+        if !was_given && let Some(slots) = self.busy.get_mut(&class) {
+            slots.next();
+        }
+        let class = if is_measured { class } else { GUESSED };
+        self.given.entry(class).or_default().insert((end, slot.1, slot.2));
+    }
+}

@@ -1,0 +1,159 @@
+//! An observer that knows only the commands, and checks that they keep the promises.
+
+use std::collections::{BTreeMap, BTreeSet};
+use sweeps::ids::{SlotId, Token, TrialId, WorkerId};
+use sweeps::scheduler::{AttemptEnd, Command, Fact, SweepLimits, TrialRecord, TrialState};
+
+/// Facts are what a store would hold; all else is derived from them as they come.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    pub(crate) facts: Vec<Fact>,
+    pub(crate) trials: BTreeMap<TrialId, TrialRecord>,
+    limits: BTreeMap<String, SweepLimits>,
+    live: BTreeMap<TrialId, (Token, SlotId)>,
+    taken: BTreeMap<SlotId, TrialId>,
+    live_by_sweep: BTreeMap<String, u32>,
+    attempts: BTreeMap<TrialId, u32>,
+    completed: BTreeSet<TrialId>,
+    /// Trials that are not over.
+    open: BTreeSet<TrialId>,
+}
+
+impl Ledger {
+    /// Takes the commands of one event, `accepted` if it was not refused; gives back what is not a fact.
+    pub(crate) fn take(&mut self, commands: Vec<Command>, accepted: bool) -> Vec<Command> {
+        let mut actions = Vec::new();
+        let mut touched = Vec::new();
+        for command in commands {
+            match command {
+                Command::Remember(fact) => {
+                    assert!(actions.is_empty(), "a fact comes after an action: {fact:?}");
+                    assert!(accepted, "a refused event left a fact: {fact:?}");
+                    self.remember(&fact, &mut touched);
+                    self.facts.push(fact);
+                }
+                action => actions.push(action),
+            }
+        }
+        for trial in touched {
+            self.check_trial(trial);
+        }
+        for action in &actions {
+            self.check_action(action);
+        }
+        actions
+    }
+
+    pub(crate) fn all_over(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    pub(crate) fn open(&self) -> impl Iterator<Item = &TrialRecord> {
+        self.open.iter().map(|id| &self.trials[id])
+    }
+
+    /// Every trial is done, and was done once.
+    pub(crate) fn demand_all_completed(&self) {
+        for record in self.trials.values() {
+            assert_eq!(record.state, TrialState::Completed, "trial {}: {record:?}", record.trial.id);
+            assert!(self.completed.contains(&record.trial.id));
+        }
+        assert!(self.live.is_empty() && self.taken.is_empty());
+    }
+
+    fn remember(&mut self, fact: &Fact, touched: &mut Vec<TrialId>) {
+        match fact {
+            Fact::SweepKnown { sweep, limits } => {
+                self.limits.insert(sweep.clone(), limits.clone());
+            }
+            Fact::SweepPaused { .. } => {}
+            Fact::SweepCleared { sweep } => self.clear(sweep),
+            Fact::Trial(record) => {
+                let id = record.trial.id;
+                if let Some(old) = self.trials.insert(id, record.clone()) {
+                    assert!(old.state != TrialState::Completed, "completed is final, but trial {id} is {record:?}");
+                    assert!(record.attempts >= old.attempts && record.epochs_done >= old.epochs_done);
+                }
+                let limits = &self.limits[&record.sweep];
+                assert!(record.restarts <= limits.max_restarts + 1 && record.losses <= limits.max_losses + 1);
+                if record.state.is_over() {
+                    self.open.remove(&id);
+                } else {
+                    self.open.insert(id);
+                }
+                touched.push(id);
+            }
+            Fact::AttemptStarted { token, slot } => {
+                let trial = token.trial;
+                let attempts = self.attempts.entry(trial).or_default();
+                *attempts += 1;
+                assert_eq!(*token, Token::chief(trial, *attempts), "attempts are counted one by one");
+                let before = self.live.insert(trial, (*token, *slot));
+                assert_eq!(before, None, "two live leases for trial {trial}");
+                let other = self.taken.insert(*slot, trial);
+                assert_eq!(other, None, "two trials on {slot}");
+                let sweep = &self.trials[&trial].sweep;
+                let live = self.live_by_sweep.entry(sweep.clone()).or_default();
+                *live += 1;
+                if let Some(limit) = self.limits[sweep].max_concurrent_trials {
+                    assert!(*live <= limit, "{live} trials of {sweep} run, {limit} may");
+                }
+                touched.push(trial);
+            }
+            Fact::AttemptEnded { token, end } => {
+                let trial = token.trial;
+                let Some((live, slot)) = self.live.remove(&trial) else { panic!("{token} ended, and was not live") };
+                assert_eq!(live, *token, "another attempt was live");
+                self.taken.remove(&slot);
+                if let Some(live) = self.live_by_sweep.get_mut(&self.trials[&trial].sweep) {
+                    *live -= 1;
+                }
+                if *end == AttemptEnd::Completed {
+                    assert!(self.completed.insert(trial), "trial {trial} was completed twice");
+                }
+                touched.push(trial);
+            }
+        }
+    }
+
+    fn clear(&mut self, sweep: &str) {
+        self.trials.retain(|_, record| record.sweep != sweep);
+        let known = &self.trials;
+        self.live.retain(|trial, _| known.contains_key(trial));
+        self.taken.retain(|_, trial| known.contains_key(trial));
+        self.attempts.retain(|trial, _| known.contains_key(trial));
+        self.completed.retain(|trial| known.contains_key(trial));
+        self.open.retain(|trial| known.contains_key(trial));
+        self.live_by_sweep.remove(sweep);
+    }
+
+    /// Once a batch is in, rows and attempts say the same.
+    fn check_trial(&self, trial: TrialId) {
+        let record = &self.trials[&trial];
+        assert_eq!(record.attempts, self.attempts.get(&trial).copied().unwrap_or(0), "attempts of {record:?}");
+        let running = match record.state {
+            TrialState::Running { attempt, slot, .. } => Some((Token::chief(trial, attempt), slot)),
+            _ => None,
+        };
+        assert_eq!(running, self.live.get(&trial).copied(), "the live attempt of {record:?}");
+        assert_eq!(self.completed.contains(&trial), record.state == TrialState::Completed, "{record:?}");
+    }
+
+    fn check_action(&self, action: &Command) {
+        match action {
+            Command::Grant { slot, members, .. } => {
+                for token in members {
+                    let lease = self.live.get(&token.trial).copied();
+                    assert_eq!(lease, Some((*token, *slot)), "a grant without a remembered attempt");
+                }
+            }
+            Command::WorkerLost { worker, .. } => assert!(!self.holds_any(*worker), "{worker} is lost and holds"),
+            Command::Stop { .. } | Command::Remember(_) => {}
+        }
+    }
+
+    fn holds_any(&self, worker: WorkerId) -> bool {
+        let (first, last) = (SlotId { worker, index: 0 }, SlotId { worker, index: u32::MAX });
+        self.taken.range(first..=last).next().is_some()
+    }
+}

@@ -1,0 +1,167 @@
+//! Many small worlds with everything checked after each event; one large one.
+
+use crate::orders::Orders;
+use crate::world::{Shape, World};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use sweeps::scheduler::SweepLimits;
+
+const SMALL: Shape = Shape {
+    heartbeat_ms: 100,
+    delay_ms_max: 20,
+    lost: 20_000,
+    doubled: 50_000,
+    late: 10_000,
+    crash: 40_000,
+    fail: 5_000,
+    hang: 20_000,
+    agent_dies: 6_000,
+    agent_freezes: 6_000,
+    agent_drains: 1_000,
+    agent_leaves: 1_000,
+    coordinator_dies: 800,
+    check_every: 1,
+};
+
+/// Prints the seed when a test dies with it.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the failing seed: ALPHARHO_SEED={}", self.0);
+        }
+    }
+}
+
+/// Chaos, then healing, then everything must end; gives back the world.
+fn live(seed: u64, trace: bool) -> World {
+    let _seed = Seed(seed);
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
+    let workers = 1 + rng.random_range(0..20) * rng.random_range(0..20) / 20;
+    let speeds = (0..workers).map(|_| (0..rng.random_range(1..=3)).map(|_| rng.random_range(0.5..2.0)).collect());
+    let mut world = World::new(seed, SMALL, speeds.collect());
+    world.trace = trace.then(Vec::new);
+    let sweeps = (0..rng.random_range(1..=3)).map(|index| {
+        let limits = SweepLimits {
+            priority: rng.random_range(49..=51),
+            max_concurrent_trials: rng.random_bool(0.3).then(|| rng.random_range(1..4)),
+            max_restarts: rng.random_range(0..4),
+            max_losses: rng.random_range(0..8),
+        };
+        (format!("sweep{index}"), limits)
+    });
+    let mut orders = Orders { sweeps: sweeps.collect(), next_trial: 1, epochs_max: 4 };
+    for sweep in 0..orders.sweeps.len() {
+        let count = world.rng.random_range(1..12);
+        orders.submit(&mut world, sweep, count);
+    }
+    let chaos_end = rng.random_range(2_000..12_000);
+    while world.now < chaos_end {
+        let pause_ms = world.rng.random_range(50..2_000);
+        world.run(world.now + pause_ms, false);
+        orders.give(&mut world);
+    }
+    world.heal();
+    world.run(world.now + 5_000, false);
+    orders.release(&mut world, false);
+    finish(&mut world);
+    orders.release(&mut world, true);
+    finish(&mut world);
+    world.scheduler.check_invariants();
+    world.ledger.demand_all_completed();
+    world
+}
+
+fn finish(world: &mut World) {
+    let patience_ms = 3_000_000;
+    world.run(world.now + patience_ms, true);
+    assert!(world.ledger.all_over(), "trials that never ended, at {}:\n{}", world.now, world.describe());
+}
+
+fn small_worlds(seeds: std::ops::Range<u64>) {
+    if let Ok(seed) = std::env::var("ALPHARHO_SEED") {
+        let seed = seed.parse().expect("ALPHARHO_SEED is a number");
+        if seeds.start == 0 {
+            live(seed, false);
+        }
+        return;
+    }
+    let (mut refused, mut restarts, mut events) = (0, 0, 0);
+    for seed in seeds {
+        let world = live(seed, false);
+        refused += world.refused;
+        restarts += world.restarts;
+        events += world.events;
+    }
+    // Chaos that never bites would prove nothing.
+    assert!(refused > 1_000 && restarts > 100 && events > 100_000, "{refused} {restarts} {events}");
+}
+
+#[test]
+fn small_worlds_end_well_1() {
+    small_worlds(0..400);
+}
+
+#[test]
+fn small_worlds_end_well_2() {
+    small_worlds(400..800);
+}
+
+#[test]
+fn small_worlds_end_well_3() {
+    small_worlds(800..1_200);
+}
+
+#[test]
+fn small_worlds_end_well_4() {
+    small_worlds(1_200..1_600);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_commands() {
+    for seed in 0..10 {
+        let (one, other) = (live(seed, true), live(seed, true));
+        assert!(one.trace.as_ref().is_some_and(|trace| trace.len() > 20));
+        assert_eq!(one.trace, other.trace, "seed {seed}");
+    }
+}
+
+#[test]
+fn ten_thousand_workers_train_a_hundred_thousand_trials() {
+    let seed = 7;
+    let _seed = Seed(seed);
+    let shape = Shape {
+        heartbeat_ms: 1_000,
+        delay_ms_max: 50,
+        lost: 200,
+        doubled: 1_000,
+        late: 500,
+        crash: 1_000,
+        fail: 0,
+        hang: 200,
+        agent_dies: 500,
+        agent_freezes: 200,
+        agent_drains: 50,
+        agent_leaves: 50,
+        coordinator_dies: 2,
+        check_every: 100_000,
+    };
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let speeds = (0..10_000).map(|_| vec![rng.random_range(0.25..2.0)]).collect();
+    let mut world = World::new(seed, shape, speeds);
+    let limits = SweepLimits { priority: 50, max_concurrent_trials: None, max_restarts: 20, max_losses: 100 };
+    let small = SweepLimits { priority: 60, max_concurrent_trials: Some(500), ..limits.clone() };
+    let sweeps = vec![("large".to_owned(), limits), ("limited".to_owned(), small)];
+    let mut orders = Orders { sweeps, next_trial: 1, epochs_max: 3 };
+    orders.submit(&mut world, 0, 95_000);
+    orders.submit(&mut world, 1, 5_000);
+    world.run(8_000, false);
+    world.heal();
+    finish(&mut world);
+    orders.release(&mut world, true);
+    finish(&mut world);
+    world.scheduler.check_invariants();
+    world.ledger.demand_all_completed();
+    assert!(world.restarts > 0 && world.refused > 100, "{} {}", world.restarts, world.refused);
+}
