@@ -54,13 +54,13 @@ impl Sweep {
     #[must_use]
     pub fn expand(&self) -> Vec<Trial> {
         let training = json!(self.training);
+        let fixed = Fixed::of(self);
         let mut trials = Vec::new();
         for point in expand::points(self) {
             let Some(trial) = self.trial(&training, point) else { continue };
+            let training = canonical::text(&json!(trial.training));
             for seed in &self.seeds {
-                let mut trial = Trial { seed: *seed, ..trial.clone() };
-                trial.key = key(&trial);
-                trials.push(trial);
+                trials.push(Trial { seed: *seed, key: fixed.key(&trial, &training, *seed), ..trial.clone() });
             }
         }
         trials
@@ -99,17 +99,30 @@ fn at<'a>(value: &'a mut Value, path: &str) -> Option<&'a mut Value> {
     path.split('.').try_fold(value, |value, key| value.get_mut(key))
 }
 
-/// What makes a trial this one: everything that its numbers depend on, and nothing else. How often it is saved
-/// is not among them.
-fn key(trial: &Trial) -> String {
-    let Trial { network, alpha, resolution, seed, data, training, script, .. } = trial;
-    canonical::hash(&json!({
-        "network": network,
-        "alpha": alpha,
-        "resolution": resolution,
-        "seed": seed,
-        "data": data,
-        "training": training,
-        "script": script,
-    }))
+/// Canonical JSON of what all trials of a sweep have alike, made once for all.
+struct Fixed {
+    data: String,
+    network: String,
+    script: String,
+}
+
+impl Fixed {
+    fn of(sweep: &Sweep) -> Self {
+        Self {
+            data: canonical::text(&json!(sweep.data)),
+            network: canonical::text(&json!(sweep.network)),
+            script: canonical::text(&json!(sweep.script)),
+        }
+    }
+
+    /// What makes a trial this one: everything that its numbers depend on, and nothing else, as one canonical
+    /// JSON object. How often it is saved is not among them.
+    fn key(&self, trial: &Trial, training: &str, seed: u64) -> String {
+        let Self { data, network, script } = self;
+        let Trial { alpha, resolution, .. } = trial;
+        let alpha = canonical::text(&json!(alpha));
+        canonical::digest(&format!(
+            r#"{{"alpha":{alpha},"data":{data},"network":{network},"resolution":{resolution},"script":{script},"seed":{seed},"training":{training}}}"#
+        ))
+    }
 }

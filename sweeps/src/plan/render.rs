@@ -169,10 +169,10 @@ pub(super) fn notes(plan: &Plan, sweep: &Sweep) -> Vec<String> {
                  batch size; 0.9997 from 92,090 steps on"
             .to_owned(),
     };
-    notes.push(format!("BatchNorm's running statistics decay by {decay}."));
+    notes.push(format!("BatchNorm decay: {decay}."));
     if norm.reestimate_batches > 0 && !sweep.parameters.contains_key("training.batch_norm.reestimate_batches") {
         notes.push(format!(
-            "Before each evaluation they are taken anew from {} training batches.",
+            "BatchNorm's statistics are taken anew from {} training batches before each evaluation.",
             norm.reestimate_batches
         ));
     }

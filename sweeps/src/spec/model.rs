@@ -367,8 +367,9 @@ pub enum Activation {
 pub struct BatchNorm {
     /// Added to the variance.
     pub epsilon: f64,
-    /// Decay of the running statistics. `auto`: 0.9997, less for short runs, so that the first batches weigh
-    /// under a thousandth at the end; `plan` prints it.
+    /// Decay of the running statistics. `auto`: 0.9997, less for short runs, so that the initial statistics weigh
+    /// a thousandth after a quarter of the steps, but at least 0.9; see
+    /// [`super::effective_batch_norm_decay`].
     #[serde(with = "auto_word")]
     pub decay: Option<f64>,
     /// Before each evaluation, take the statistics anew from so many training batches; 0: use the running ones.
