@@ -1,8 +1,10 @@
 //! A simulated agent with its trainers: trains, reports, is told to stop, forgets, comes back.
 
+use crate::world::{Call, Item, Say, World};
+use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet};
 use sweeps::ids::{Token, WorkerId};
-use sweeps::scheduler::{AttemptEnd, Millis};
+use sweeps::scheduler::{AttemptEnd, Millis, StopReason};
 
 pub(crate) struct Agent {
     pub(crate) id: WorkerId,
@@ -69,5 +71,181 @@ impl Agent {
         for slot in &mut self.slots {
             slot.training = None;
         }
+    }
+}
+
+/// The agents' half of the world.
+impl World {
+    pub(crate) fn start(&mut self, index: usize) {
+        if self.agents[index].up {
+            return;
+        }
+        let same_id = self.agents[index].id.0 != 0 && self.rng.random_range(0..10) < 3;
+        if !same_id {
+            self.agents[index].id = WorkerId(self.next_worker);
+            self.next_worker += 1;
+        }
+        let agent = &mut self.agents[index];
+        agent.up = true;
+        agent.generation += 1;
+        let generation = agent.generation;
+        self.register(index);
+        self.at(self.now + self.shape.heartbeat_ms, Item::Beat { agent: index, generation });
+    }
+
+    pub(crate) fn register(&mut self, index: usize) {
+        let nonce = self.next_nonce;
+        self.next_nonce += 1;
+        let agent = &mut self.agents[index];
+        agent.nonce = nonce;
+        agent.last_heard = self.now;
+        let old = agent.session.take();
+        let (id, holding) = (agent.id, agent.holding());
+        if let Some(session) = old {
+            self.maybe_closed(id, session);
+        }
+        self.call(index, Call::Join { nonce, holding });
+    }
+
+    pub(crate) fn beat(&mut self, index: usize) {
+        let generation = self.agents[index].generation;
+        if self.chance(self.shape.agent_dies) {
+            self.die(index);
+            return;
+        }
+        if self.chance(self.shape.agent_freezes) {
+            let freeze_ms = self.rng.random_range(0..20 * self.shape.heartbeat_ms);
+            self.agents[index].frozen_until = self.now + freeze_ms;
+        }
+        if self.chance(self.shape.agent_drains) {
+            self.agents[index].draining = true;
+            if let Some(session) = self.agents[index].session {
+                self.call(index, Call::Draining { session });
+            }
+        }
+        let agent = &self.agents[index];
+        let idle = agent.draining && agent.holding().is_empty();
+        if let Some(session) = agent.session {
+            if idle || self.chance(self.shape.agent_leaves) {
+                self.call(index, Call::Left { session });
+                self.die(index);
+                return;
+            }
+            self.call(index, Call::Heartbeat { session });
+        }
+        if self.now.saturating_sub(self.agents[index].last_heard) > 3 * self.shape.heartbeat_ms {
+            self.register(index);
+        }
+        let unacked: Vec<_> =
+            self.agents[index].unacked.iter().map(|(&token, (_, end))| (token, end.clone())).collect();
+        for (token, end) in unacked {
+            self.call(index, Call::Ended { token, end });
+        }
+        self.at(self.now + self.shape.heartbeat_ms, Item::Beat { agent: index, generation });
+    }
+
+    pub(crate) fn die(&mut self, index: usize) {
+        let (id, session) = (self.agents[index].id, self.agents[index].session);
+        if let Some(session) = session {
+            self.maybe_closed(id, session);
+        }
+        self.agents[index].die();
+        let away_ms = self.rng.random_range(0..15 * self.shape.heartbeat_ms);
+        self.at(self.now + away_ms, Item::Up { agent: index });
+    }
+
+    pub(crate) fn hear(&mut self, index: usize, session: Option<u64>, say: Say) {
+        self.agents[index].last_heard = self.now;
+        if let Say::Welcome { nonce } = say {
+            let agent = &mut self.agents[index];
+            if nonce == agent.nonce {
+                agent.session = agent.session.max(session);
+                if let (true, Some(session)) = (agent.draining, agent.session) {
+                    self.call(index, Call::Draining { session });
+                }
+            }
+            return;
+        }
+        // On a stream that is not the one it holds open.
+        if session.is_some() && session != self.agents[index].session {
+            return;
+        }
+        match say {
+            Say::Welcome { .. } | Say::Alive => {}
+            Say::Register => self.register(index),
+            Say::Gone { token } => self.agents[index].drop_token(token),
+            Say::Grant { index: slot, token } => self.begin(index, slot, token),
+            Say::Stop { token, reason: StopReason::Superseded } => self.agents[index].drop_token(token),
+            Say::Stop { token, reason: StopReason::Pause | StopReason::Cancel } => {
+                let generation = self.agents[index].generation;
+                let delay = self.delay();
+                self.at(self.now + delay, Item::StopDone { agent: index, generation, token });
+            }
+        }
+    }
+
+    pub(crate) fn begin(&mut self, index: usize, slot: u32, token: Token) {
+        // Forgotten since: it is about to be told to stop.
+        let Some(record) = self.ledger.trials.get(&token.trial) else { return };
+        // From the last checkpoint, which may be older than the last epoch told.
+        let epoch = self.rng.random_range(record.epochs_done.saturating_sub(1)..=record.epochs_done);
+        let (epochs, mult_adds) = (record.trial.epochs, record.trial.mult_adds);
+        let epoch = epoch.min(epochs.saturating_sub(1));
+        let agent = &mut self.agents[index];
+        if !agent.seen.insert(token) {
+            return;
+        }
+        agent.slots[slot as usize].training = Some(Training { token, epoch, epochs, mult_adds, hangs: false });
+        self.plan_epoch(index, token);
+    }
+
+    pub(crate) fn plan_epoch(&mut self, index: usize, token: Token) {
+        let jitter = self.rng.random_range(0.95..1.05);
+        let hang_ms = 10 * self.shape.heartbeat_ms;
+        let hangs = self.chance(self.shape.hang);
+        let generation = self.agents[index].generation;
+        let Some((_, slot)) = self.agents[index].slot_training(token) else { return };
+        let Some(training) = &mut slot.training else { return };
+        let mut epoch_ms = (training.mult_adds as f64 / slot.speed * jitter) as Millis + 1;
+        if hangs {
+            training.hangs = true;
+            epoch_ms += hang_ms;
+        }
+        self.at(self.now + epoch_ms, Item::Train { agent: index, generation, token });
+    }
+
+    /// An epoch of a trainer is over, or the trainer.
+    pub(crate) fn train(&mut self, index: usize, token: Token) {
+        let crashes = self.chance(self.shape.crash);
+        let fails = self.chance(self.shape.fail);
+        let Some((_, slot)) = self.agents[index].slot_training(token) else { return };
+        let speed = slot.speed;
+        let Some(training) = &mut slot.training else { return };
+        if training.hangs {
+            return self.end(index, token, AttemptEnd::Crashed { reason: "it made no progress".into() });
+        }
+        if crashes {
+            return self.end(index, token, AttemptEnd::Crashed { reason: "signal 9".into() });
+        }
+        if fails {
+            return self.end(index, token, AttemptEnd::Failed { reason: "loss is not finite".into() });
+        }
+        training.epoch += 1;
+        let (epoch, done) = (training.epoch, training.epoch >= training.epochs);
+        let duration_ms = (training.mult_adds as f64 / speed) as Millis + 1;
+        self.call(index, Call::Epoch { token, epoch, duration_ms });
+        if done {
+            self.end(index, token, AttemptEnd::Completed);
+        } else {
+            self.plan_epoch(index, token);
+        }
+    }
+
+    pub(crate) fn end(&mut self, index: usize, token: Token, end: AttemptEnd) {
+        let agent = &mut self.agents[index];
+        let Some((slot_index, slot)) = agent.slot_training(token) else { return };
+        slot.training = None;
+        agent.unacked.insert(token, (slot_index, end.clone()));
+        self.call(index, Call::Ended { token, end });
     }
 }
