@@ -1,1 +1,66 @@
-//! Placeholder.
+//! The agent that a person starts on a node: registers with the coordinator, holds leases, supervises trainers.
+//!
+//! No libtorch here, so it always starts and can say what is missing. A trainer is a process of its own
+//! ([`trainers`]); the agent relays what it says, uploads its checkpoints, and reports how it ended. While the
+//! coordinator is away trainers train on, and everything not acknowledged is kept and sent again.
+
+mod backoff;
+pub mod config;
+pub mod devices;
+mod hub;
+mod lease;
+pub mod libtorch;
+mod lines;
+mod link;
+mod log_limit;
+mod outbox;
+mod process;
+#[cfg(test)]
+mod testing;
+pub mod trainers;
+mod transfers;
+mod uploads;
+
+pub use config::Config;
+pub use hub::{LEAVE_PATIENCE, Leave, Left};
+
+use lease::Tools;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Why an agent could not even begin.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The address of the coordinator is none.
+    #[error("{address:?} is no address of a coordinator ({source}); it looks like http://127.0.0.1:7070")]
+    Address {
+        /// As given.
+        address: String,
+        /// What is wrong with it.
+        source: tonic::transport::Error,
+    },
+    /// The operating system refuses something basic.
+    #[error("the thread that starts trainers cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Serves the coordinator until told to leave, or idle for long enough.
+///
+/// # Errors
+/// When it cannot begin. Once it has begun, it goes on whatever happens.
+pub async fn run(config: Config, leave: mpsc::Receiver<Leave>) -> Result<Left, AgentError> {
+    let endpoint = link::endpoint(&config.coordinator)
+        .map_err(|source| AgentError::Address { address: config.coordinator.clone(), source })?;
+    let (events, inbox) = mpsc::channel(1024);
+    // A connection of its own, so that large checkpoints do not hold up heartbeats.
+    let client = transfers::Client::new(endpoint.connect_lazy());
+    let folder = config.folder.clone();
+    let seed = config.worker.0;
+    let tools = Arc::new(Tools { config, spawner: process::Spawner::new()?, client, events: events.clone() });
+    let keeper = tokio::spawn(link::keep(endpoint, seed, events));
+    let left = hub::Hub::new(tools).run(inbox, leave).await;
+    keeper.abort();
+    // Scratch; the runtime may still hold a file of it.
+    let _ = tokio::fs::remove_dir_all(&folder).await;
+    Ok(left)
+}

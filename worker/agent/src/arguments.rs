@@ -1,0 +1,135 @@
+//! The command line.
+
+use agent::devices::{Count, DeviceChoice};
+use clap::{Parser, ValueEnum};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  alpharho-worker --coordinator http://10.0.0.5:7070 --data imagenet=/mnt/imagenet
+  alpharho-worker --coordinator http://127.0.0.1:7070 --device cpu --slots 1
+  alpharho-worker --check          what was found: trainers, libtorch, devices
+
+Exit codes:
+  0    left as asked (SIGTERM or SIGINT once, or idle with --exit-when-idle): trials were checkpointed and given back
+  1    something failed; the message says what
+  2    the command line is wrong
+  3    no trainer can run here; the message lists what was looked for
+  4    left as asked, but the coordinator was away and has not heard of everything
+  130  a second signal: trainers were killed";
+
+/// Trains the trials that a coordinator leases to this machine.
+///
+/// One trainer process for each slot. When the coordinator goes away, trials train on and the worker waits for it to
+/// come back. SIGTERM and SIGINT make trials save a checkpoint and give them back, within 30 seconds.
+#[derive(Debug, Parser)]
+#[command(name = "alpharho-worker", version, after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// Address of the coordinator
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7070", env = "ALPHARHO_COORDINATOR")]
+    pub(crate) coordinator: String,
+    /// Trials at a time; auto: one for each GPU, or one for each CPU core up to 4
+    #[arg(long, value_name = "N", default_value = "auto")]
+    pub(crate) slots: Count,
+    /// What to train on: auto (GPUs if there are any), cpu, or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub(crate) device: DeviceChoice,
+    /// CPU threads for each slot; auto: the cores divided by the slots
+    #[arg(long, value_name = "N", default_value = "auto")]
+    pub(crate) threads: Count,
+    /// Where a data set lies here; may be given several times
+    #[arg(long, value_name = "NAME=PATH", value_parser = name_and_path)]
+    pub(crate) data: Vec<(String, PathBuf)>,
+    /// Where data sets that are not named lie [default: .alpharho/data if it is there]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_folder: Option<PathBuf>,
+    /// Checkpoints on their way lie here [default: runs/worker-ID/tmp]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+    /// The folder of libtorch 2.11 [default: LIBTORCH, an installed PyTorch, the folder of `cargo xtask setup`]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) libtorch: Option<PathBuf>,
+    /// The trainer [default: alpharho-trainer beside this executable, or on PATH]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trainer: Option<PathBuf>,
+    /// The trainer of scripted trials [default: alpharho-trainer-scripted beside this executable, or on PATH]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) scripted_trainer: Option<PathBuf>,
+    /// Serve scripted trials alone, so that neither trainer nor libtorch is needed
+    #[arg(long, hide = true)]
+    pub(crate) scripted_only: bool,
+    /// Kill a trainer that says nothing for so long
+    #[arg(long, value_name = "SECONDS", default_value_t = 120.0, value_parser = seconds)]
+    pub(crate) trainer_silence_seconds: f64,
+    /// Leave when there is nothing to do
+    #[arg(long)]
+    pub(crate) exit_when_idle: bool,
+    /// How long `nothing to do` must last
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds, hide = true)]
+    pub(crate) idle_seconds: f64,
+    /// Leave when the process that started this one is gone
+    #[arg(long)]
+    pub(crate) die_with_parent: bool,
+    /// Print what was found on this machine, and leave
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// With --check: print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The form of log lines on standard error
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+fn name_and_path(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !name.contains('/') && !path.is_empty() => {
+            Ok((name.to_owned(), PathBuf::from(path)))
+        }
+        _ => Err("expected NAME=PATH, as in imagenet=/mnt/imagenet".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.001..=1.0e6).contains(&seconds) => Ok(seconds),
+        _ => Err("expected seconds, from 0.001 to 1000000".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        let check = |arguments: &[&str], good: bool| {
+            let line = std::iter::once("alpharho-worker").chain(arguments.iter().copied());
+            assert_eq!(Arguments::try_parse_from(line).is_ok(), good, "{arguments:?}");
+        };
+        check(&[], true);
+        check(&["--data", "imagenet=/mnt/imagenet", "--data", "x=y=z"], true);
+        check(&["--data", "imagenet"], false);
+        check(&["--data", "=x"], false);
+        check(&["--data", "a/b=x"], false);
+        check(&["--slots", "0"], false);
+        check(&["--device", "gpu"], false);
+        check(&["--trainer-silence-seconds", "0.5"], true);
+        check(&["--trainer-silence-seconds", "nan"], false);
+    }
+}

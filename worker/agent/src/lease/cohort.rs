@@ -1,0 +1,251 @@
+//! Where the members of a lease stand, and what follows from it. Pure: the time is told.
+
+use proto::link;
+use rustix::process::Signal;
+use std::time::{Duration, Instant};
+use sweeps::ids::Token;
+use sweeps::scheduler::{AttemptEnd, StopReason};
+
+/// How long a trainer may take to save a checkpoint and say that it stopped.
+const PAUSE_PATIENCE: Duration = Duration::from_secs(60);
+/// The same, when the agent itself must leave.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(15);
+/// The same, when nothing of it is wanted.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
+/// From SIGTERM to SIGKILL.
+const TERM_PATIENCE: Duration = Duration::from_secs(5);
+/// From the last member's end to SIGTERM.
+const EXIT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who asked a member to stop, and for what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The coordinator.
+    Asked(StopReason),
+    /// The agent leaves.
+    Drain(String),
+}
+
+impl Why {
+    /// What the trainer is told.
+    pub(crate) fn reason(&self) -> StopReason {
+        match self {
+            Self::Asked(reason) => *reason,
+            Self::Drain(_) => StopReason::Pause,
+        }
+    }
+}
+
+/// One trial of the lease.
+pub(crate) struct Member {
+    /// What the trainer is given.
+    pub(crate) order: link::Member,
+    stop: Option<(Why, Instant)>,
+    end: Option<AttemptEnd>,
+    uploads: usize,
+    upload_problem: Option<String>,
+    reported: bool,
+}
+
+impl Member {
+    fn is_superseded(&self) -> bool {
+        matches!(self.stop, Some((Why::Asked(StopReason::Superseded), _)))
+    }
+
+    fn is_unwanted(&self) -> bool {
+        matches!(self.stop, Some((Why::Asked(StopReason::Superseded | StopReason::Cancel), _)))
+    }
+
+    /// Whether the coordinator still listens to it.
+    pub(crate) fn may_speak(&self) -> bool {
+        !self.reported && !self.is_superseded()
+    }
+
+    /// How the attempt ended, as far as the coordinator is concerned.
+    fn verdict(&self) -> Option<AttemptEnd> {
+        let end = self.end.clone()?;
+        Some(match (end, &self.stop, &self.upload_problem) {
+            (AttemptEnd::Completed, _, Some(problem)) => {
+                AttemptEnd::Crashed { reason: format!("its last checkpoint could not be stored: {problem}") }
+            }
+            (end @ (AttemptEnd::Completed | AttemptEnd::Failed { .. }), _, _) => end,
+            (_, Some((Why::Drain(why), _)), _) => AttemptEnd::Lost { reason: why.clone() },
+            (_, Some((Why::Asked(_), _)), _) => AttemptEnd::Stopped,
+            (AttemptEnd::Stopped, None, _) => {
+                AttemptEnd::Crashed { reason: "its trainer stopped without being asked to".to_owned() }
+            }
+            (end @ (AttemptEnd::Crashed { .. } | AttemptEnd::Lost { .. }), None, _) => end,
+        })
+    }
+}
+
+/// All members of a lease and their process.
+pub(crate) struct Cohort {
+    members: Vec<Member>,
+    terminated_at: Option<Instant>,
+    killed: bool,
+    all_ended_at: Option<Instant>,
+    process_gone: bool,
+}
+
+impl Cohort {
+    /// None of them has started.
+    pub(crate) fn new(members: Vec<link::Member>) -> Self {
+        let members = members
+            .into_iter()
+            .map(|order| Member { order, stop: None, end: None, uploads: 0, upload_problem: None, reported: false })
+            .collect();
+        Self { members, terminated_at: None, killed: false, all_ended_at: None, process_gone: true }
+    }
+
+    /// The member of that token.
+    pub(crate) fn find(&mut self, token: Token) -> Option<&mut Member> {
+        self.members.iter_mut().find(|member| member.order.token == token)
+    }
+
+    /// All of them.
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Those that are to be trained, or are.
+    pub(crate) fn live(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| member.end.is_none())
+    }
+
+    /// The trainer was started.
+    pub(crate) fn started(&mut self) {
+        self.process_gone = false;
+    }
+
+    /// A member is to stop. Returns what to tell the trainer, if anything is new.
+    pub(crate) fn stop(&mut self, token: Token, why: Why, now: Instant) -> Option<StopReason> {
+        let gone = self.process_gone;
+        let member = self.find(token)?;
+        let news = match (&member.stop, &why) {
+            (None, _) => true,
+            (Some((Why::Asked(StopReason::Superseded), _)), _) => false,
+            (_, Why::Asked(StopReason::Superseded)) => true,
+            (Some((Why::Asked(StopReason::Cancel), _)), _) => false,
+            (_, Why::Asked(StopReason::Cancel)) => true,
+            (Some(_), _) => false,
+        };
+        if !news {
+            return None;
+        }
+        let reason = why.reason();
+        member.stop = Some((why, now));
+        if gone && member.end.is_none() {
+            member.end = Some(AttemptEnd::Stopped);
+        }
+        member.end.is_none().then_some(reason)
+    }
+
+    /// A member ended by its own trainer's words, or before its trainer could start.
+    pub(crate) fn ended(&mut self, token: Token, end: AttemptEnd, now: Instant) {
+        if let Some(member) = self.find(token)
+            && member.end.is_none()
+        {
+            member.end = Some(end);
+        }
+        if self.live().next().is_none() {
+            self.all_ended_at.get_or_insert(now);
+        }
+    }
+
+    /// The process is gone; members that had not ended have now, by this cause.
+    pub(crate) fn gone(&mut self, cause: &str) {
+        self.process_gone = true;
+        for member in &mut self.members {
+            member.end.get_or_insert_with(|| AttemptEnd::Crashed { reason: cause.to_owned() });
+        }
+    }
+
+    /// A checkpoint of the member is on its way.
+    pub(crate) fn upload_began(&mut self, token: Token) {
+        if let Some(member) = self.find(token) {
+            member.uploads += 1;
+        }
+    }
+
+    /// One is stored, or not wanted, or will never be stored: then the problem counts until a later one is.
+    pub(crate) fn upload_ended(&mut self, token: Token, result: Result<(), String>) {
+        if let Some(member) = self.find(token) {
+            member.uploads = member.uploads.saturating_sub(1);
+            member.upload_problem = result.err();
+        }
+    }
+
+    /// No upload is waited for any longer.
+    pub(crate) fn give_up_uploads(&mut self) {
+        for member in &mut self.members {
+            if member.uploads > 0 {
+                member.uploads = 0;
+                member.upload_problem = Some("the coordinator was away until the worker had to leave".to_owned());
+            }
+        }
+    }
+
+    /// Ends that are to be reported now, each once: its checkpoints are stored, and the slot's last member waits
+    /// for the process to be gone, because then the slot counts as free.
+    pub(crate) fn reports(&mut self) -> Vec<(Token, AttemptEnd)> {
+        let others_live = self.live().next().is_some();
+        let gone = self.process_gone;
+        let mut unreported = self.members.iter().filter(|member| !member.reported && !member.is_superseded()).count();
+        let mut reports = Vec::new();
+        for member in &mut self.members {
+            if member.reported || member.is_superseded() || (member.uploads > 0 && !member.is_unwanted()) {
+                continue;
+            }
+            if !(gone || others_live || unreported > 1) {
+                continue;
+            }
+            if let Some(end) = member.verdict() {
+                member.reported = true;
+                unreported -= 1;
+                reports.push((member.order.token, end));
+            }
+        }
+        reports
+    }
+
+    /// Whether nothing is left to do.
+    pub(crate) fn is_over(&self) -> bool {
+        self.process_gone && self.members.iter().all(|member| member.reported || member.is_superseded())
+    }
+
+    /// When the process is to be signalled next, unless something happens before.
+    pub(crate) fn signal_at(&self) -> Option<(Instant, Signal)> {
+        if self.process_gone || self.killed {
+            return None;
+        }
+        if let Some(terminated_at) = self.terminated_at {
+            return Some((terminated_at + TERM_PATIENCE, Signal::KILL));
+        }
+        let alone = self.live().all(Member::is_unwanted);
+        let stops = self.live().filter_map(|member| {
+            let (why, asked_at) = member.stop.as_ref()?;
+            Some(match why {
+                Why::Asked(StopReason::Cancel | StopReason::Superseded) if alone => {
+                    (*asked_at + CANCEL_PATIENCE, Signal::KILL)
+                }
+                Why::Asked(_) => (*asked_at + PAUSE_PATIENCE, Signal::TERM),
+                Why::Drain(_) => (*asked_at + DRAIN_PATIENCE, Signal::TERM),
+            })
+        });
+        let exit = self.all_ended_at.map(|ended_at| (ended_at + EXIT_PATIENCE, Signal::TERM));
+        stops.chain(exit).min_by_key(|(at, _)| *at)
+    }
+
+    /// The process was signalled.
+    pub(crate) fn signalled(&mut self, signal: Signal, now: Instant) {
+        if signal == Signal::KILL {
+            self.killed = true;
+        } else {
+            self.terminated_at.get_or_insert(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+use super::*;
+use sweeps::ids::TrialId;
+
+fn token(trial: u64) -> Token {
+    Token::chief(TrialId(trial), 1)
+}
+
+fn cohort(trials: &[u64]) -> Cohort {
+    let members = trials
+        .iter()
+        .map(|trial| link::Member { token: token(*trial), trial: crate::testing::trial(), resume: None })
+        .collect();
+    let mut cohort = Cohort::new(members);
+    cohort.started();
+    cohort
+}
+
+fn crashed(reason: &str) -> AttemptEnd {
+    AttemptEnd::Crashed { reason: reason.to_owned() }
+}
+
+#[test]
+fn the_last_members_end_waits_for_the_process() {
+    let now = Instant::now();
+    let mut cohort = cohort(&[7, 8]);
+    cohort.ended(token(7), AttemptEnd::Completed, now);
+    assert_eq!(cohort.reports(), [(token(7), AttemptEnd::Completed)]);
+    cohort.ended(token(8), AttemptEnd::Completed, now);
+    assert_eq!(cohort.reports(), []);
+    cohort.gone("exit code 0");
+    assert_eq!(cohort.reports(), [(token(8), AttemptEnd::Completed)]);
+    assert_eq!(cohort.reports(), []);
+    assert!(cohort.is_over());
+}
+
+#[test]
+fn both_ending_at_once_still_leaves_one_for_the_process() {
+    let now = Instant::now();
+    let mut cohort = cohort(&[7, 8]);
+    cohort.ended(token(7), AttemptEnd::Completed, now);
+    cohort.ended(token(8), AttemptEnd::Completed, now);
+    assert_eq!(cohort.reports().len(), 1);
+    cohort.gone("exit code 0");
+    assert_eq!(cohort.reports().len(), 1);
+}
+
+#[test]
+fn an_end_waits_for_the_checkpoints() {
+    let now = Instant::now();
+    let mut cohort = cohort(&[7]);
+    cohort.upload_began(token(7));
+    cohort.upload_began(token(7));
+    cohort.ended(token(7), AttemptEnd::Completed, now);
+    cohort.gone("exit code 0");
+    assert_eq!(cohort.reports(), []);
+    cohort.upload_ended(token(7), Ok(()));
+    assert_eq!(cohort.reports(), []);
+    assert!(!cohort.is_over());
+    cohort.upload_ended(token(7), Ok(()));
+    assert_eq!(cohort.reports(), [(token(7), AttemptEnd::Completed)]);
+}
+
+#[test]
+fn a_completion_whose_checkpoint_is_refused_is_none() {
+    let now = Instant::now();
+    let mut cohort = cohort(&[7]);
+    cohort.upload_began(token(7));
+    cohort.ended(token(7), AttemptEnd::Completed, now);
+    cohort.gone("exit code 0");
+    cohort.upload_ended(token(7), Err("no".to_owned()));
+    assert_eq!(cohort.reports(), [(token(7), crashed("its last checkpoint could not be stored: no"))]);
+}
+
+/// What is reported when the process is gone.
+fn verdict(said: Option<AttemptEnd>, why: Option<Why>) -> Vec<AttemptEnd> {
+    let now = Instant::now();
+    let mut cohort = cohort(&[7]);
+    if let Some(why) = why {
+        cohort.stop(token(7), why, now);
+    }
+    if let Some(said) = said {
+        cohort.ended(token(7), said, now);
+    }
+    cohort.gone("exit code 1");
+    cohort.reports().into_iter().map(|(_, end)| end).collect()
+}
+
+#[test]
+fn what_was_asked_decides_what_an_end_means() {
+    use AttemptEnd::{Completed, Lost, Stopped};
+    let pause = || Some(Why::Asked(StopReason::Pause));
+    let cancel = || Some(Why::Asked(StopReason::Cancel));
+    let drain = || Some(Why::Drain("worker stopped: SIGTERM".to_owned()));
+    let lost = || Lost { reason: "worker stopped: SIGTERM".to_owned() };
+    assert_eq!(verdict(None, None), [crashed("exit code 1")]);
+    assert_eq!(verdict(Some(Stopped), None), [crashed("its trainer stopped without being asked to")]);
+    assert_eq!(verdict(Some(Stopped), pause()), [Stopped]);
+    assert_eq!(verdict(None, pause()), [Stopped]);
+    assert_eq!(verdict(None, cancel()), [Stopped]);
+    assert_eq!(verdict(Some(Completed), pause()), [Completed]);
+    assert_eq!(verdict(Some(Completed), drain()), [Completed]);
+    assert_eq!(verdict(Some(Stopped), drain()), [lost()]);
+    assert_eq!(verdict(None, drain()), [lost()]);
+    assert_eq!(verdict(Some(Stopped), Some(Why::Asked(StopReason::Superseded))), []);
+}
+
+#[test]
+fn a_stop_is_told_once_and_a_harder_one_again() {
+    let now = Instant::now();
+    let mut cohort = cohort(&[7]);
+    assert_eq!(cohort.stop(token(9), Why::Asked(StopReason::Pause), now), None);
+    assert_eq!(cohort.stop(token(7), Why::Asked(StopReason::Pause), now), Some(StopReason::Pause));
+    assert_eq!(cohort.stop(token(7), Why::Asked(StopReason::Pause), now), None);
+    assert_eq!(cohort.stop(token(7), Why::Drain("x".to_owned()), now), None);
+    assert_eq!(cohort.stop(token(7), Why::Asked(StopReason::Cancel), now), Some(StopReason::Cancel));
+    assert_eq!(cohort.stop(token(7), Why::Asked(StopReason::Pause), now), None);
+    assert_eq!(cohort.stop(token(7), Why::Asked(StopReason::Superseded), now), Some(StopReason::Superseded));
+}
+
+#[test]
+fn patience_depends_on_what_was_asked() {
+    let now = Instant::now();
+    let check = |trials: &[u64], why: Why, expected: (u64, Signal)| {
+        let mut cohort = cohort(trials);
+        assert_eq!(cohort.signal_at(), None);
+        cohort.stop(token(7), why, now);
+        let (at, signal) = cohort.signal_at().unwrap();
+        assert_eq!((at.duration_since(now).as_secs(), signal), expected);
+    };
+    check(&[7], Why::Asked(StopReason::Pause), (60, Signal::TERM));
+    check(&[7], Why::Asked(StopReason::Cancel), (5, Signal::KILL));
+    check(&[7], Why::Drain(String::new()), (15, Signal::TERM));
+    check(&[7, 8], Why::Asked(StopReason::Cancel), (60, Signal::TERM));
+}
+
+#[test]
+fn sigkill_follows_sigterm_and_nothing_follows_that() {
+    let now = Instant::now();
+    let mut cohort = cohort(&[7]);
+    cohort.ended(token(7), AttemptEnd::Completed, now);
+    assert_eq!(cohort.signal_at(), Some((now + EXIT_PATIENCE, Signal::TERM)));
+    cohort.signalled(Signal::TERM, now);
+    assert_eq!(cohort.signal_at(), Some((now + TERM_PATIENCE, Signal::KILL)));
+    cohort.signalled(Signal::KILL, now);
+    assert_eq!(cohort.signal_at(), None);
+}
+
+#[test]
+fn a_member_stopped_before_its_trainer_started_is_over() {
+    let now = Instant::now();
+    let members = vec![link::Member { token: token(7), trial: crate::testing::trial(), resume: None }];
+    let mut cohort = Cohort::new(members);
+    assert_eq!(cohort.stop(token(7), Why::Asked(StopReason::Cancel), now), None);
+    assert_eq!(cohort.reports(), [(token(7), AttemptEnd::Stopped)]);
+    assert!(cohort.is_over());
+}

@@ -1,0 +1,250 @@
+//! One lease: a slot, its members, and the one trainer process that trains them.
+
+pub(crate) mod cohort;
+mod training;
+
+use crate::backoff::Backoff;
+use crate::config::{Config, SlotPlan};
+use crate::hub::Event;
+use crate::process::Spawner;
+use crate::transfers::{self, Client, TransferError};
+use crate::uploads::{Uploaded, Uploads};
+use cohort::{Cohort, Why};
+use proto::wire::report::Body;
+use proto::{link, wire};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use sweeps::ids::Token;
+use sweeps::scheduler::{AttemptEnd, StopReason};
+use tokio::sync::mpsc;
+
+/// What all leases of an agent use.
+pub(crate) struct Tools {
+    pub(crate) config: Config,
+    pub(crate) spawner: Spawner,
+    pub(crate) client: Client,
+    pub(crate) events: mpsc::Sender<Event>,
+}
+
+/// From the hub to a lease.
+#[derive(Clone, Debug)]
+pub(crate) enum Order {
+    /// The coordinator wants a member to stop.
+    Stop(Token, StopReason),
+    /// The agent leaves: save, stop, give back; after `until` without the uploads.
+    Drain { why: String, until: Instant },
+    /// The slot was leased anew: nothing of this is wanted.
+    Replace,
+}
+
+/// A granted trial, understood.
+pub(crate) struct Granted {
+    pub(crate) member: link::Member,
+    pub(crate) resume: Option<wire::Checkpoint>,
+    pub(crate) threads: u32,
+}
+
+/// Runs a lease from the grant to the last report; then tells the hub that the slot is free.
+pub(crate) async fn run(
+    tools: Arc<Tools>,
+    slot: u32,
+    plan: SlotPlan,
+    members: Vec<Granted>,
+    orders: mpsc::UnboundedReceiver<Order>,
+) {
+    let name = members.first().map_or_else(String::new, |first| {
+        let token = first.member.token;
+        format!("slot-{slot}/trial-{}-attempt-{}", token.trial, token.attempt)
+    });
+    let seed = members.first().map_or(0, |first| first.member.token.trial.0);
+    let (uploads, uploaded) = Uploads::start(tools.client.clone(), seed ^ tools.config.worker.0);
+    let folder = tools.config.folder.join(name);
+    let events = tools.events.clone();
+    let threads = members.iter().map(|member| member.threads).find(|threads| *threads > 0).unwrap_or(plan.threads);
+    let resumes = members.iter().map(|granted| (granted.member.token, granted.resume.clone())).collect();
+    let cohort = Cohort::new(members.into_iter().map(|granted| granted.member).collect());
+    let mut lease =
+        Lease { tools, slot, device: plan.device, threads, cohort, orders, uploads, uploaded, folder, leave_at: None };
+    lease.prepare(resumes).await;
+    if lease.cohort.live().next().is_some() {
+        lease.train().await;
+    }
+    lease.finish().await;
+    // What is left of it is scratch; the agent removes the whole when it leaves.
+    let _ = tokio::fs::remove_dir_all(&lease.folder).await;
+    drop(lease);
+    // The hub lives as long as its leases, or the process ends.
+    let _ = events.send(Event::Released { slot }).await;
+}
+
+struct Lease {
+    tools: Arc<Tools>,
+    slot: u32,
+    device: String,
+    threads: u32,
+    cohort: Cohort,
+    orders: mpsc::UnboundedReceiver<Order>,
+    uploads: Uploads,
+    uploaded: mpsc::UnboundedReceiver<Uploaded>,
+    folder: PathBuf,
+    /// When the agent leaves with or without the uploads.
+    leave_at: Option<Instant>,
+}
+
+impl Lease {
+    /// Makes the folder and fetches the checkpoints to go on from.
+    async fn prepare(&mut self, resumes: Vec<(Token, Option<wire::Checkpoint>)>) {
+        if let Err(error) = tokio::fs::create_dir_all(&self.folder).await {
+            let reason = format!("the folder {} cannot be made: {error}", self.folder.display());
+            self.end_all(&AttemptEnd::Crashed { reason });
+        }
+        // The trainer may change its working folder.
+        if let Ok(folder) = self.folder.canonicalize() {
+            self.folder = folder;
+        }
+        for (token, resume) in resumes {
+            if let Some(checkpoint) = resume
+                && self.cohort.live().any(|member| member.order.token == token)
+            {
+                let path = self.folder.join(format!("resume-{}", token.trial));
+                match self.fetch(token, &checkpoint, &path).await {
+                    Some(Ok(())) => {
+                        if let Some(member) = self.cohort.find(token) {
+                            member.order.resume = Some(path);
+                        }
+                    }
+                    Some(Err(reason)) => {
+                        self.log(token, vec![reason.clone()]).await;
+                        self.cohort.ended(token, AttemptEnd::Crashed { reason }, Instant::now());
+                    }
+                    None => {}
+                }
+            }
+        }
+        self.report_ends().await;
+    }
+
+    /// Fetches until it is there or known never to come; `None` when the member was stopped meanwhile.
+    async fn fetch(
+        &mut self,
+        token: Token,
+        checkpoint: &wire::Checkpoint,
+        path: &std::path::Path,
+    ) -> Option<Result<(), String>> {
+        const TRIES_MAX: u32 = 3;
+        let client = self.tools.client.clone();
+        let mut backoff = Backoff::new(token.trial.0 ^ self.tools.config.worker.0);
+        let mut damaged = 0;
+        loop {
+            let result = {
+                let download = transfers::download(&client, checkpoint, path);
+                tokio::pin!(download);
+                loop {
+                    tokio::select! {
+                        result = &mut download => break result,
+                        Some(order) = self.orders.recv() => {
+                            self.obey(order);
+                            if !self.cohort.live().any(|member| member.order.token == token) {
+                                return None;
+                            }
+                        }
+                    }
+                }
+            };
+            match result {
+                Ok(()) => return Some(Ok(())),
+                Err(TransferError::Never(why)) => {
+                    damaged += 1;
+                    if damaged >= TRIES_MAX {
+                        return Some(Err(why));
+                    }
+                }
+                Err(TransferError::TryAgain(why)) => tracing::debug!("checkpoint {} waits: {why}", checkpoint.id),
+            }
+            let again_at = tokio::time::Instant::now() + backoff.next();
+            while let Ok(Some(order)) = tokio::time::timeout_at(again_at, self.orders.recv()).await {
+                self.obey(order);
+                if !self.cohort.live().any(|member| member.order.token == token) {
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Waits for the uploads, reports what is left to report.
+    async fn finish(&mut self) {
+        loop {
+            self.report_ends().await;
+            if self.cohort.is_over() {
+                return;
+            }
+            let leave_at = self.leave_at.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            tokio::select! {
+                Some(order) = self.orders.recv() => {
+                    self.obey(order);
+                }
+                Some(uploaded) = self.uploaded.recv() => self.uploaded(uploaded).await,
+                () = tokio::time::sleep_until(leave_at.into()) => {
+                    if self.leave_at.is_some() {
+                        self.cohort.give_up_uploads();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes an order. Returns what the trainer is to be told.
+    fn obey(&mut self, order: Order) -> Vec<(Token, StopReason)> {
+        let now = Instant::now();
+        let tokens: Vec<Token> = self.cohort.members().iter().map(|member| member.order.token).collect();
+        let (tokens, why) = match order {
+            Order::Stop(token, reason) => (vec![token], Why::Asked(reason)),
+            Order::Replace => (tokens, Why::Asked(StopReason::Superseded)),
+            Order::Drain { why, until } => {
+                self.leave_at = Some(until);
+                (tokens, Why::Drain(why))
+            }
+        };
+        let mut tell = Vec::new();
+        for token in tokens {
+            if matches!(why.reason(), StopReason::Cancel | StopReason::Superseded) {
+                self.uploads.forget(token.into());
+            }
+            tell.extend(self.cohort.stop(token, why.clone(), now).map(|reason| (token, reason)));
+        }
+        tell
+    }
+
+    async fn uploaded(&mut self, uploaded: Uploaded) {
+        let Ok(token) = proto::convert::token(Some(uploaded.token)) else { return };
+        if let Err(why) = &uploaded.result {
+            self.log(token, vec![format!("a checkpoint was not taken by the coordinator: {why}")]).await;
+        }
+        self.cohort.upload_ended(token, uploaded.result);
+    }
+
+    fn end_all(&mut self, end: &AttemptEnd) {
+        let tokens: Vec<Token> = self.cohort.live().map(|member| member.order.token).collect();
+        for token in tokens {
+            self.cohort.ended(token, end.clone(), Instant::now());
+        }
+    }
+
+    async fn report_ends(&mut self) {
+        for (token, end) in self.cohort.reports() {
+            let end_json = proto::convert::to_json(&end);
+            self.report(token, Body::Ended(wire::Ended { end_json })).await;
+        }
+    }
+
+    async fn log(&self, token: Token, lines: Vec<String>) {
+        self.report(token, Body::Log(wire::LogLines { lines })).await;
+    }
+
+    async fn report(&self, token: Token, body: Body) {
+        let report = wire::Report { token: Some(token.into()), body: Some(body) };
+        // The hub lives as long as its leases, or the process ends.
+        let _ = self.tools.events.send(Event::Report { slot: self.slot, report }).await;
+    }
+}

@@ -1,0 +1,90 @@
+//! The stream to the coordinator: opened again and again, for ever.
+
+use crate::backoff::Backoff;
+use crate::hub::Event;
+use crate::outbox::WINDOW;
+use proto::wire;
+use proto::wire::workers_client::WorkersClient;
+use std::error::Error;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+
+/// How long the coordinator may take to answer a registration.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How connections to that coordinator are made.
+pub(crate) fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
+    Ok(Endpoint::from_shared(address.to_owned())?
+        .connect_timeout(Duration::from_secs(5))
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(20))
+        .keep_alive_while_idle(true))
+}
+
+/// Opens a session, and another one whenever it ends. The hub is told of each and of all that it brings.
+pub(crate) async fn keep(endpoint: Endpoint, seed: u64, events: mpsc::Sender<Event>) {
+    let mut backoff = Backoff::new(seed);
+    loop {
+        let mut attached = false;
+        let why = match session(&endpoint, &events, &mut attached).await {
+            Ok(()) => "the coordinator closed the stream".to_owned(),
+            Err(Gone::Hub) => return,
+            Err(Gone::Coordinator(why)) => why,
+        };
+        if attached {
+            backoff.reset();
+        }
+        if events.send(Event::Closed { why }).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(backoff.next()).await;
+    }
+}
+
+enum Gone {
+    Hub,
+    Coordinator(String),
+}
+
+impl From<tonic::Status> for Gone {
+    fn from(status: tonic::Status) -> Self {
+        Self::Coordinator(format!("{}: {}", status.code(), status.message()))
+    }
+}
+
+async fn session(endpoint: &Endpoint, events: &mpsc::Sender<Event>, attached: &mut bool) -> Result<(), Gone> {
+    let channel = endpoint.connect().await.map_err(|error| Gone::Coordinator(chain(&error)))?;
+    let mut client: WorkersClient<Channel> = WorkersClient::new(channel);
+    // Twice the window: heartbeats need room too.
+    let (outgoing, messages) = mpsc::channel(2 * WINDOW);
+    // The registration must be under way before the call is answered.
+    events.send(Event::Connected { outgoing }).await.map_err(|_| Gone::Hub)?;
+    let late = |_| Gone::Coordinator("the coordinator does not answer".to_owned());
+    let call = client.session(ReceiverStream::new(messages));
+    let mut incoming = tokio::time::timeout(ANSWER_PATIENCE, call).await.map_err(late)??.into_inner();
+    let mut next = tokio::time::timeout(ANSWER_PATIENCE, incoming.message()).await.map_err(late)??;
+    while let Some(wire::CoordinatorMessage { body }) = next {
+        *attached = true;
+        if let Some(body) = body {
+            events.send(Event::Told(body)).await.map_err(|_| Gone::Hub)?;
+        }
+        next = incoming.message().await?;
+    }
+    Ok(())
+}
+
+/// An error with all its causes: tonic's own words are only `transport error`.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}
