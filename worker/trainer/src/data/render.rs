@@ -146,7 +146,7 @@ mod tests {
         // Grey values: 118.5 and 18.15.
         let faded = [119, 119, 119, 18, 18, 18].repeat(2);
         check(3, &bytes, 2, look(whole, false, 0.0, 0.0), 2, &faded);
-        let vivid = [255, 91, 0, 6, 21, 36].repeat(2);
+        let vivid = [241, 91, 0, 6, 21, 36].repeat(2);
         check(3, &bytes, 2, look(whole, false, 0.0, 1.5), 2, &vivid);
         let bright = [226, 126, 26, 36, 46, 56].repeat(2);
         check(3, &bytes, 2, look(whole, false, 0.1, 1.0), 2, &bright);
@@ -154,9 +154,11 @@ mod tests {
 
     #[test]
     fn shrinking_averages_and_crops_are_cut_out() {
-        // Four columns 0, 80, 160, 240: a crop of the right half, one of a quarter shifted by half a pixel.
+        // Four columns 0, 80, 160, 240. The triangle reaches over the crop's edge into the image, as Pillow's
+        // does: (80 / 4 + 160 · 3/4 + 240 · 3/4) / (7/4).
         let bytes = [0, 80, 160, 240].repeat(4);
-        check(1, &bytes, 4, look([2.0, 0.0, 2.0, 2.0], false, 0.0, 1.0), 1, &[200; 3]);
+        check(1, &bytes, 4, look([2.0, 0.0, 2.0, 2.0], false, 0.0, 1.0), 1, &[183; 3]);
+        check(1, &bytes, 4, look([0.0, 0.0, 4.0, 4.0], false, 0.0, 1.0), 1, &[120; 3]);
         check(1, &bytes, 4, look([1.0, 1.0, 1.0, 1.0], false, 0.0, 1.0), 1, &[80; 3]);
     }
 

@@ -89,7 +89,7 @@ pub struct Stream {
     made: Receiver<(usize, Result<Made, String>)>,
     /// Made before their turn.
     early: BTreeMap<usize, Result<Made, String>>,
-    next_ticket: usize,
+    pub(super) next_ticket: usize,
     next_batch: usize,
     threads: Vec<JoinHandle<()>>,
     start_error: Option<String>,

@@ -68,8 +68,8 @@ struct Row {
 }
 
 fn read(file: &Path, place: &str) -> Result<Vec<Row>, DataError> {
-    let opened = fs::File::open(file).map_err(DataError::unreadable(file))?;
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(opened);
+    let text = fs::read(file).map_err(DataError::unreadable(file))?;
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_slice());
     let malformed = |error: csv::Error| {
         let line = error.position().map_or_else(String::new, |position| format!(":{}", position.line()));
         DataError::malformed(format!("{place}{line}"), error.to_string())
@@ -82,9 +82,10 @@ fn read(file: &Path, place: &str) -> Result<Vec<Row>, DataError> {
     };
     let (path_column, label_column) = (column("path")?, column("label")?);
     let mut rows = Vec::new();
+    let mut lines = Lines { text: &text, at: 0, line: 1 };
     for record in reader.records() {
         let record = record.map_err(malformed)?;
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = lines.line_of(record.position().map_or(0, csv::Position::byte));
         let field = |column: usize, name: &str| match record.get(column) {
             Some(field) if !field.is_empty() => Ok(field.to_owned()),
             _ => Err(DataError::malformed(format!("{place}:{line}"), format!("the {name} is empty"))),
@@ -92,4 +93,25 @@ fn read(file: &Path, place: &str) -> Result<Vec<Row>, DataError> {
         rows.push(Row { line, path: field(path_column, "path")?, label: field(label_column, "label")? });
     }
     Ok(rows)
+}
+
+/// Counts lines. The reader's own count of a record stands before the empty lines that it passed over.
+struct Lines<'a> {
+    text: &'a [u8],
+    at: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line, from 1, of what follows byte `start` after any line ends; never before an earlier `start`.
+    fn line_of(&mut self, start: u64) -> u64 {
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        while let Some(byte) = self.text.get(self.at)
+            && (self.at < start || matches!(byte, b'\n' | b'\r'))
+        {
+            self.line += u64::from(*byte == b'\n');
+            self.at += 1;
+        }
+        self.line
+    }
 }
