@@ -1,1 +1,20 @@
-//! Placeholder.
+//! Trains MobileNets with libtorch: the only room that knows it.
+//!
+//! The way of a batch: [`data`] (decoded, cropped, u8) → [`model`] (forward, gradients into one flat buffer)
+//! → [`optimizer`] (one fused update) → [`evaluation`] → [`checkpoint`]. [`cohort`] is the loop around it,
+//! [`member`] one trial in it, [`speech`] the pipe to the agent.
+
+pub mod checkpoint;
+pub mod cohort;
+pub mod data;
+pub mod device;
+pub mod evaluation;
+pub mod member;
+pub mod model;
+pub mod optimizer;
+pub mod random;
+pub mod schedule;
+pub mod speech;
+
+/// The libtorch that this trainer is built for.
+pub const LIBTORCH_VERSION: &str = "2.11.0";

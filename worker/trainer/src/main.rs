@@ -1,2 +1,53 @@
-//! Placeholder.
-fn main() {}
+//! `alpharho-trainer`: started by `alpharho-worker`, one process for each lease of a slot.
+
+use anyhow::{Context, Result};
+use crossbeam_channel::Receiver;
+use proto::link::{EXIT_DONE, EXIT_ORDERS, Order};
+use std::process::ExitCode;
+use trainer::speech::{self, Speech};
+
+/// libtorch frees and allocates the same large buffers in each step. glibc gives them back to the kernel and
+/// faults them in again; this one, told to, keeps them. An allocator linked into the executable serves
+/// libtorch too.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// What jemalloc reads at its start.
+#[expect(unsafe_code, non_upper_case_globals, reason = "the symbol that jemalloc looks for")]
+// SAFETY: jemalloc declares `const char *malloc_conf`; the first word of a reference to bytes is a pointer to
+// them, and they end with a zero.
+#[unsafe(export_name = "malloc_conf")]
+pub static malloc_conf: &[u8; 109] =
+    b"oversize_threshold:0,dirty_decay_ms:-1,muzzy_decay_ms:-1,background_thread:false,metadata_thp:auto,narenas:4\0";
+
+/// Exit code when the agent is gone.
+const EXIT_ORPHAN: i32 = 3;
+
+fn main() -> ExitCode {
+    if let Some(argument) = std::env::args().nth(1) {
+        if argument == "--version" {
+            println!("alpharho-trainer {} (libtorch {})", env!("CARGO_PKG_VERSION"), trainer::LIBTORCH_VERSION);
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("alpharho-trainer is started by alpharho-worker, which writes its orders to standard input");
+        return code(EXIT_ORDERS);
+    }
+    match train(&speech::listen(EXIT_ORPHAN)) {
+        Ok(()) => code(EXIT_DONE),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn train(orders: &Receiver<Order>) -> Result<()> {
+    let Order::Start(start) = orders.recv().context("the agent went away before it gave an order")? else {
+        anyhow::bail!("the first order must be a start");
+    };
+    trainer::cohort::run(start, orders, &Speech::default())
+}
+
+fn code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}

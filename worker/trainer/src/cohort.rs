@@ -1,0 +1,328 @@
+//! The training loop: one stream of images, all members side by side.
+//!
+//! A member may leave at any time, by its own end or an order; the others go on. A trial alone is a cohort of
+//! one.
+
+use crate::checkpoint;
+use crate::data::{Dataset, StreamOptions, eval_stream, train_stream};
+use crate::device;
+use crate::evaluation::{evaluate, to_device};
+use crate::member::{DeviceBatch, Member};
+use crate::speech::Speech;
+use anyhow::{Context, Result, ensure};
+use crossbeam_channel::Receiver;
+use proto::link::{Order, Said, Start};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use sweeps::metrics::Point;
+use sweeps::scheduler::{AttemptEnd, StopReason};
+use sweeps::trial::Trial;
+use tch::Device;
+
+/// Batches that wait ready.
+const QUEUE_BATCHES: usize = 4;
+
+/// Trains everything in `start`, and says what comes of it. Every member has been said to have ended when this
+/// returns.
+///
+/// # Errors
+/// When the cohort cannot be trained at all: members that cannot share a stream, no such device.
+pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()> {
+    let first = start.members.first().context("the start order has no members")?.trial.clone();
+    let device = device::open(&start.device)?;
+    let threads = match start.threads {
+        0 => std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
+        given => given,
+    };
+    tch::set_num_threads(i32::try_from(threads)?);
+    let tokens: Vec<_> = start.members.iter().map(|member| member.token).collect();
+    let dataset = match speech.alive_while(|| Dataset::open(&first.data, &start.data)) {
+        Ok(dataset) => Arc::new(dataset),
+        Err(error) => {
+            for token in tokens {
+                speech.say(&ended(token, AttemptEnd::Failed { reason: error.to_string() }));
+            }
+            return Ok(());
+        }
+    };
+    for note in &dataset.notes {
+        speech.say(&Said::Log { token: None, text: note.clone() });
+    }
+    let samples = u64::try_from(dataset.train.samples.len())?;
+    let mut members = Vec::new();
+    for member in start.members {
+        let token = member.token;
+        match Member::new(member, device, samples) {
+            Ok(member) => {
+                speech.say(&Said::Started {
+                    token,
+                    device: describe(device),
+                    threads,
+                    instruction_set: device::instruction_set().to_owned(),
+                    libtorch: crate::LIBTORCH_VERSION.to_owned(),
+                    resumed_epoch: member.progress.epochs_done,
+                });
+                members.push(member);
+            }
+            Err(error) => speech.say(&ended(token, AttemptEnd::Failed { reason: format!("{error:#}") })),
+        }
+    }
+    let options = StreamOptions {
+        batch_size: usize::try_from(first.training.batch_size)?,
+        threads: usize::try_from(threads)?,
+        queue: QUEUE_BATCHES,
+        ..StreamOptions::default()
+    };
+    Cohort { dataset, members, options, folder: start.folder, orders, speech, saved_at: Instant::now() }.train()
+}
+
+struct Cohort<'a> {
+    dataset: Arc<Dataset>,
+    members: Vec<Member>,
+    options: StreamOptions,
+    folder: PathBuf,
+    orders: &'a Receiver<Order>,
+    speech: &'a Speech,
+    saved_at: Instant,
+}
+
+impl Cohort<'_> {
+    fn train(mut self) -> Result<()> {
+        self.end_members(|member| member.is_done().then_some(AttemptEnd::Completed));
+        while !self.members.is_empty() {
+            self.share_stream()?;
+            let started = Instant::now();
+            let Some(waited) = self.train_epoch()? else { continue };
+            self.finish_epoch(started, waited)?;
+        }
+        Ok(())
+    }
+
+    /// Gives each member its place in the stream.
+    fn share_stream(&mut self) -> Result<()> {
+        let place = |member: &Member| {
+            let training = &member.trial.training;
+            (member.progress.epochs_done, member.progress.next_sample, training.batch_size)
+        };
+        let first = self.members.first().map(place);
+        ensure!(
+            self.members.iter().all(|member| Some(place(member)) == first && shares_data(member, &self.members[0])),
+            "these trials cannot share a stream: they differ in data, batch size or place in the epoch"
+        );
+        self.options.resolutions.clear();
+        for member in &mut self.members {
+            let resolution = member.trial.resolution;
+            let known = self.options.resolutions.iter().position(|known| *known == resolution);
+            member.stream_place = known.unwrap_or(self.options.resolutions.len());
+            if known.is_none() {
+                self.options.resolutions.push(resolution);
+            }
+        }
+        if let Some((epoch, next_sample, _)) = first {
+            self.options.epoch = epoch;
+            self.options.from_sample = usize::try_from(next_sample)?;
+        }
+        Ok(())
+    }
+
+    /// Trains to the end of the epoch. Gives the time waited for data, or nothing when no member is left.
+    fn train_epoch(&mut self) -> Result<Option<Duration>> {
+        let mut stream = train_stream(&self.dataset, self.options.clone());
+        let mut waited = Duration::ZERO;
+        loop {
+            let asked = Instant::now();
+            let batch = stream.next();
+            waited += asked.elapsed();
+            let batch = match batch {
+                None => return Ok(Some(waited)),
+                Some(Ok(batch)) => batch,
+                Some(Err(error)) => {
+                    self.end_all(&error.to_string());
+                    return Ok(None);
+                }
+            };
+            for text in &batch.warnings {
+                self.speech.say(&Said::Log { token: None, text: text.clone() });
+            }
+            self.each_member(|member, speech| {
+                member.progress.images_skipped += u64::try_from(batch.warnings.len())?;
+                let (images, labels) = to_device(&batch, member)?;
+                let next = u64::try_from(batch.next)?;
+                let point = member.step(&DeviceBatch { images, labels, indices: &batch.indices, next })?;
+                if let Some(point) = point {
+                    speech.say(&Said::Points { token: member.token, points: vec![point] });
+                }
+                Ok(())
+            });
+            self.speech.alive();
+            self.obey();
+            self.save_in_time();
+            if self.members.is_empty() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Evaluates, reports, saves; members that are done end.
+    fn finish_epoch(&mut self, started: Instant, waited: Duration) -> Result<()> {
+        let trained = started.elapsed();
+        let images: Vec<u64> = self.members.iter().map(|member| member.progress.epoch.images).collect();
+        let resumed_at = self.options.from_sample;
+        let mut measured = Vec::new();
+        self.each_member(|member, _| {
+            measured.push((member.token, member.finish_epoch()?));
+            Ok(())
+        });
+        let (evaluated_at, dataset, speech) = (Instant::now(), &self.dataset, self.speech);
+        let mut options = self.options.clone();
+        options.from_sample = 0;
+        let mut members: Vec<&mut Member> = self.members.iter_mut().collect();
+        if members.is_empty() {
+            return Ok(());
+        }
+        let evaluated = evaluate(
+            &mut members,
+            || eval_stream(dataset, options.clone()),
+            || train_stream(dataset, options.clone()),
+            || speech.alive(),
+        );
+        let evaluated = match evaluated {
+            Ok(evaluated) => evaluated,
+            Err(error) => {
+                self.end_all(&format!("{error:#}"));
+                return Ok(());
+            }
+        };
+        let times = [
+            ("eval_seconds", evaluated_at.elapsed().as_secs_f64()),
+            ("data_wait_seconds", waited.as_secs_f64()),
+            ("epoch_seconds", started.elapsed().as_secs_f64()),
+        ];
+        let samples = images.first().copied().unwrap_or(0).saturating_sub(u64::try_from(resumed_at)?);
+        let rate = crate::member::as_f64(samples) / trained.as_secs_f64().max(1e-9);
+        let duration_ms = u64::try_from(started.elapsed().as_millis())?;
+        let reports: Vec<Vec<Point>> = self
+            .members
+            .iter()
+            .zip(evaluated)
+            .map(|(member, evaluated)| {
+                let mut points = measured
+                    .iter()
+                    .find(|(token, _)| *token == member.token)
+                    .map(|(_, points)| points.clone())
+                    .unwrap_or_default();
+                let all = evaluated.into_iter().chain(times).chain([("images_per_second", rate)]);
+                points.extend(all.map(|(name, value)| member.point(name, value)));
+                points
+            })
+            .collect();
+        let mut reports = reports.into_iter();
+        let folder = self.folder.clone();
+        self.each_member(|member, speech| {
+            let points = reports.next().unwrap_or_default();
+            let best = member.note_best(&points);
+            let epoch = member.progress.epochs_done;
+            speech.say(&Said::EpochFinished { token: member.token, epoch, duration_ms, points });
+            let every = member.trial.checkpoint.every_epochs.max(1);
+            if best || member.is_done() || epoch.is_multiple_of(every) {
+                save(member, &folder, best, speech)?;
+            }
+            Ok(())
+        });
+        self.saved_at = Instant::now();
+        self.end_members(|member| member.is_done().then_some(AttemptEnd::Completed));
+        self.obey();
+        Ok(())
+    }
+
+    /// Does something for each member; one that fails ends, the others go on.
+    fn each_member(&mut self, mut work: impl FnMut(&mut Member, &Speech) -> Result<()>) {
+        let speech = self.speech;
+        self.members.retain_mut(|member| match work(member, speech) {
+            Ok(()) => true,
+            Err(error) => {
+                speech.say(&ended(member.token, AttemptEnd::Failed { reason: format!("{error:#}") }));
+                false
+            }
+        });
+    }
+
+    fn end_members(&mut self, end: impl Fn(&Member) -> Option<AttemptEnd>) {
+        let speech = self.speech;
+        self.members.retain(|member| match end(member) {
+            Some(end) => {
+                speech.say(&ended(member.token, end));
+                false
+            }
+            None => true,
+        });
+    }
+
+    fn end_all(&mut self, reason: &str) {
+        self.end_members(|_| Some(AttemptEnd::Failed { reason: reason.to_owned() }));
+    }
+
+    /// Does what was ordered since the last batch.
+    fn obey(&mut self) {
+        while let Ok(order) = self.orders.try_recv() {
+            let Order::Stop { token, reason } = order else { continue };
+            let folder = self.folder.clone();
+            self.each_member(|member, speech| {
+                if member.token == token && reason == StopReason::Pause {
+                    member.read_sums()?;
+                    save(member, &folder, false, speech)?;
+                }
+                Ok(())
+            });
+            self.end_members(|member| (member.token == token).then_some(AttemptEnd::Stopped));
+        }
+    }
+
+    /// Saves within an epoch, when it is time.
+    fn save_in_time(&mut self) {
+        let due = |member: &Member| self.saved_at.elapsed().as_secs_f64() >= 60.0 * member.trial.checkpoint.every_minutes;
+        if !self.members.iter().any(due) {
+            return;
+        }
+        let folder = self.folder.clone();
+        self.each_member(|member, speech| {
+            member.read_sums()?;
+            save(member, &folder, false, speech)
+        });
+        self.saved_at = Instant::now();
+    }
+}
+
+fn save(member: &mut Member, folder: &std::path::Path, best: bool, speech: &Speech) -> Result<()> {
+    let Member { token, progress, .. } = member;
+    let name = format!("trial-{}-attempt-{}-step-{}.safetensors", token.trial, token.attempt, progress.step);
+    let path = folder.join(name);
+    let saved = speech.alive_while(|| checkpoint::save(&path, &member.model, &member.trial, &member.progress))?;
+    speech.say(&Said::CheckpointSaved {
+        token: member.token,
+        path,
+        epoch: member.progress.epochs_done,
+        step: member.progress.step,
+        bytes: saved.bytes,
+        sha256: saved.sha256,
+        best,
+    });
+    Ok(())
+}
+
+fn shares_data(member: &Member, other: &Member) -> bool {
+    let of = |trial: &Trial| trial.data.clone();
+    of(&member.trial) == of(&other.trial)
+}
+
+fn ended(token: sweeps::ids::Token, end: AttemptEnd) -> Said {
+    Said::Ended { token, end }
+}
+
+fn describe(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        _ => "cpu".to_owned(),
+    }
+}

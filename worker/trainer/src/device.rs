@@ -1,0 +1,70 @@
+//! Where tensors live, and what the machine is.
+
+use anyhow::{Context, Result, bail};
+use std::ffi::{CStr, CString};
+use std::path::Path;
+use tch::{Cuda, Device};
+
+/// Names the folder that libtorch was loaded from; the agent sets it.
+pub const LIBTORCH_FOLDER: &str = "ALPHARHO_LIBTORCH";
+
+/// The device of a start order: `cpu` or `cuda:N`.
+///
+/// # Errors
+/// When the words mean nothing, or there is no such GPU: says what was looked for.
+pub fn open(words: &str) -> Result<Device> {
+    if words == "cpu" {
+        return Ok(Device::Cpu);
+    }
+    let Some(index) = words.strip_prefix("cuda:").and_then(|index| index.parse::<usize>().ok()) else {
+        bail!("device {words:?} is neither `cpu` nor `cuda:N`");
+    };
+    load_cuda()?;
+    let count = Cuda::device_count();
+    if usize::try_from(count).unwrap_or(0) <= index {
+        bail!("there is no {words}: libtorch sees {count} GPUs here; look at nvidia-smi and CUDA_VISIBLE_DEVICES");
+    }
+    Ok(Device::Cuda(index))
+}
+
+/// Loads `libtorch_cuda.so`, which registers CUDA with libtorch. The executable is linked against the CPU
+/// libraries alone, so that it starts on every node; this must come before the first CUDA call.
+fn load_cuda() -> Result<()> {
+    let folder = std::env::var(LIBTORCH_FOLDER)
+        .with_context(|| format!("CUDA is asked for, but {LIBTORCH_FOLDER} does not name libtorch's folder"))?;
+    let library = Path::new(&folder).join("libtorch_cuda.so");
+    if !library.exists() {
+        bail!("CUDA is asked for, but {} is not there: this libtorch knows only the CPU", library.display());
+    }
+    let name = CString::new(library.to_string_lossy().as_bytes())?;
+    #[expect(unsafe_code, reason = "there is no safe way to load a library for its side effects")]
+    // SAFETY: `name` is a C string that outlives the call. The library's initialisers only register operators
+    // with the libtorch that is loaded already; it is never unloaded.
+    let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+    if handle.is_null() {
+        #[expect(unsafe_code, reason = "the error text of dlopen")]
+        // SAFETY: after a failed dlopen on this thread, dlerror gives a C string that is valid until the next
+        // call of its family.
+        let why = unsafe {
+            let text = libc::dlerror();
+            if text.is_null() { "no reason given".into() } else { CStr::from_ptr(text).to_string_lossy() }
+        };
+        bail!("cannot load {}: {why}", library.display());
+    }
+    Ok(())
+}
+
+/// The widest vector instructions that libtorch's kernels may use here. Part of the promise of exactness.
+#[must_use]
+pub fn instruction_set() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            return "avx512";
+        }
+        if std::arch::is_x86_feature_detected!("avx2") {
+            return "avx2";
+        }
+    }
+    std::env::consts::ARCH
+}

@@ -1,0 +1,130 @@
+//! Accuracy and loss on the validation set.
+
+use crate::data::{Batch, DataError};
+use crate::member::{Member, as_f64};
+use crate::model::Mode;
+use anyhow::{Result, ensure};
+use tch::{Kind, Tensor};
+
+/// Fewer classes make "among the five likeliest" meaningless.
+const CLASSES_FOR_TOP5: u32 = 6;
+
+/// What training goes on with after an evaluation that used other weights or statistics.
+#[derive(Debug)]
+struct Set {
+    weights: Option<Tensor>,
+    statistics: Option<Tensor>,
+}
+
+/// Evaluates all members over one stream of images. `batches` makes a stream of validation batches, `training`
+/// one of training batches, for re-estimating statistics. Gives name and value of each member's metrics.
+///
+/// Evaluated are the averaged weights where there are any, with running statistics or those of the first
+/// `reestimate_batches` training batches; the members' own are put back afterwards.
+///
+/// # Errors
+/// When data cannot be read.
+pub fn evaluate<V, T>(
+    members: &mut [&mut Member],
+    validation: impl FnOnce() -> V,
+    training: impl FnOnce() -> T,
+    mut breathe: impl FnMut(),
+) -> Result<Vec<Vec<(&'static str, f64)>>>
+where
+    V: Iterator<Item = Result<Batch, DataError>>,
+    T: Iterator<Item = Result<Batch, DataError>>,
+{
+    let _no_grad = tch::no_grad_guard();
+    let kept: Vec<Set> = members.iter_mut().map(|member| swap_in(member)).collect();
+    let reestimate = members.iter().map(|member| batches_to_estimate(member)).max().unwrap_or(0);
+    if reestimate > 0 {
+        for (number, batch) in training().take(reestimate).enumerate() {
+            let batch = batch?;
+            for member in members.iter().filter(|member| number < batches_to_estimate(member)) {
+                let (images, _) = to_device(&batch, member)?;
+                // The mean over all batches so far: the newest weighs 1 / (number + 1).
+                let decay = 1.0 - 1.0 / as_f64(u64::try_from(number)? + 1);
+                let _ = member.model.logits(&images, Mode::Estimate { decay });
+            }
+            breathe();
+        }
+    }
+    let mut sums: Vec<Tensor> =
+        members.iter().map(|member| Tensor::zeros([3], (Kind::Double, member.device()))).collect();
+    let mut images_seen = 0_u64;
+    for batch in validation() {
+        let batch = batch?;
+        if batch.labels.is_empty() {
+            continue;
+        }
+        images_seen += u64::try_from(batch.labels.len())?;
+        for (member, sums) in members.iter().zip(&mut sums) {
+            let (images, labels) = to_device(&batch, member)?;
+            let logits = member.model.logits(&images, Mode::Evaluate);
+            *sums += count(&logits, &labels, member.trial.data.classes);
+        }
+        breathe();
+    }
+    for (member, kept) in members.iter_mut().zip(kept) {
+        put_back(member, &kept);
+    }
+    ensure!(images_seen > 0, "there is no validation image that can be read");
+    let images = as_f64(images_seen);
+    members
+        .iter()
+        .zip(sums)
+        .map(|(member, sums)| {
+            let sums = Vec::<f64>::try_from(sums)?;
+            let mut metrics = vec![("val_top1", sums[1] / images), ("val_loss", sums[0] / images)];
+            if member.trial.data.classes >= CLASSES_FOR_TOP5 {
+                metrics.insert(1, ("val_top5", sums[2] / images));
+            }
+            Ok(metrics)
+        })
+        .collect()
+}
+
+/// Sum of losses, images right, images whose class is among the five likeliest: f64, `[3]`.
+fn count(logits: &Tensor, labels: &Tensor, classes: u32) -> Tensor {
+    let loss = logits.cross_entropy_loss::<Tensor>(labels, None, tch::Reduction::Sum, -100, 0.0);
+    let right = logits.argmax(-1, false).eq_tensor(labels).sum(Kind::Double);
+    let five = i64::from(classes.min(5));
+    let (_, likeliest) = logits.topk(five, -1, true, false);
+    let among = likeliest.eq_tensor(&labels.unsqueeze(-1)).any_dim(-1, false).sum(Kind::Double);
+    Tensor::stack(&[loss.to_kind(Kind::Double), right, among], 0)
+}
+
+/// The batch's images at the member's resolution, and its labels, on the member's device.
+///
+/// # Errors
+/// When the buffer is not of the batch's shape.
+pub fn to_device(batch: &Batch, member: &Member) -> Result<(Tensor, Tensor)> {
+    let pixels = &batch.images[member.stream_place];
+    let (count, side) = (i64::try_from(batch.labels.len())?, i64::from(pixels.resolution));
+    let images = Tensor::from_slice(&pixels.bytes).view([count, side, side, 3]).to_device(member.device());
+    Ok((images, Tensor::from_slice(&batch.labels).to_device(member.device())))
+}
+
+fn batches_to_estimate(member: &Member) -> usize {
+    usize::try_from(member.trial.training.batch_norm.reestimate_batches).unwrap_or(0)
+}
+
+fn swap_in(member: &mut Member) -> Set {
+    let statistics = (batches_to_estimate(member) > 0).then(|| member.model.statistics().copy());
+    let (flat, _) = member.model.parts();
+    let weights = flat.average.as_ref().map(|average| {
+        let own = flat.weights.copy();
+        flat.weights.shallow_clone().copy_(average);
+        own
+    });
+    Set { weights, statistics }
+}
+
+fn put_back(member: &mut Member, kept: &Set) {
+    if let Some(weights) = &kept.weights {
+        member.model.parts().0.weights.copy_(weights);
+    }
+    if let Some(statistics) = &kept.statistics {
+        member.model.statistics().shallow_clone().copy_(statistics);
+    }
+}

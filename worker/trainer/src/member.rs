@@ -1,0 +1,242 @@
+//! One trial in a trainer: its model and how far it is.
+
+use crate::checkpoint;
+use crate::model::{Mode, Model};
+use crate::optimizer;
+use crate::schedule::learning_rate;
+use anyhow::{Result, bail};
+use proto::link;
+use serde::{Deserialize, Serialize};
+use sweeps::ids::Token;
+use sweeps::metrics::{Goal, Point};
+use sweeps::network::Network;
+use sweeps::spec::effective_batch_norm_decay;
+use sweeps::trial::Trial;
+use tch::{Device, Kind, Tensor};
+
+/// Steps between two points of `step_loss`, and between two looks at whether the loss is finite.
+pub const WINDOW_STEPS: u64 = 100;
+
+/// All of a trial's state that is not a tensor. Its sums are kept in f64, so that an epoch that was
+/// interrupted ends with the same numbers as one that was not.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Epochs finished.
+    pub epochs_done: u32,
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Where the current epoch goes on: a place in its order of samples.
+    pub next_sample: u64,
+    /// Of the current epoch.
+    pub epoch: Sums,
+    /// Since the last point of `step_loss`.
+    pub window: Sums,
+    /// The best epoch so far.
+    pub best: Option<Best>,
+    /// Broken images met.
+    pub images_skipped: u64,
+}
+
+/// What is added up over batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sums {
+    /// Loss times images.
+    pub loss: f64,
+    /// Images classified right.
+    pub right: f64,
+    /// Gradient norms.
+    pub norm: f64,
+    /// Images.
+    pub images: u64,
+    /// Batches.
+    pub batches: u64,
+}
+
+/// The best epoch so far.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Of the sweep's first metric.
+    pub value: f64,
+    /// From 1.
+    pub epoch: u32,
+}
+
+/// A trial being trained.
+#[derive(Debug)]
+pub struct Member {
+    /// What is said of it carries this.
+    pub token: Token,
+    /// Its settings.
+    pub trial: Trial,
+    /// Its network.
+    pub model: Model,
+    /// How far it is.
+    pub progress: Progress,
+    /// Which of the stream's resolutions it reads.
+    pub stream_place: usize,
+    device: Device,
+    /// Loss · images, images right, gradient norm since the last reading: f64, `[3]`, on the device, so that
+    /// no step waits for it.
+    sums: Tensor,
+    samples_per_epoch: u64,
+    batch_norm_decay: f64,
+}
+
+/// A batch on the device.
+#[derive(Debug)]
+pub struct DeviceBatch<'a> {
+    /// u8, `[n, ρ, ρ, 3]`.
+    pub images: Tensor,
+    /// i64, `[n]`.
+    pub labels: Tensor,
+    /// Which samples.
+    pub indices: &'a [u32],
+    /// The place in the epoch's order at which the next batch begins.
+    pub next: u64,
+}
+
+impl Member {
+    /// Sets a trial up, from its checkpoint where there is one.
+    ///
+    /// # Errors
+    /// When the network cannot be made, or the checkpoint is damaged or of another trial.
+    pub fn new(member: link::Member, device: Device, samples_per_epoch: u64) -> Result<Self> {
+        let link::Member { token, trial, resume } = member;
+        let network = Network::new(trial.network, trial.alpha, trial.resolution, trial.data.classes)?;
+        let mut model = Model::new(network, &trial.training, trial.seed, device);
+        let progress = match &resume {
+            Some(path) => checkpoint::load(path, &mut model, &trial)?,
+            None => Progress::default(),
+        };
+        let batches = samples_per_epoch.div_ceil(u64::from(trial.training.batch_size.max(1)));
+        let batch_norm_decay =
+            effective_batch_norm_decay(&trial.training.batch_norm, batches * u64::from(trial.training.epochs));
+        let sums = Tensor::zeros([3], (Kind::Double, device));
+        Ok(Self { token, trial, model, progress, stream_place: 0, device, sums, samples_per_epoch, batch_norm_decay })
+    }
+
+    /// One step. Gives a point of `step_loss` now and then.
+    ///
+    /// # Errors
+    /// When the loss has stopped being finite.
+    pub fn step(&mut self, batch: &DeviceBatch<'_>) -> Result<Option<Point>> {
+        let count = batch.indices.len();
+        // A single image has no statistics to normalise by.
+        if count >= 2 {
+            let training = &self.trial.training;
+            let mode = Mode::Train { step: self.progress.step, samples: batch.indices, decay: self.batch_norm_decay };
+            let (loss, right) = self.model.gradient(&batch.images, &batch.labels, mode);
+            let rate = learning_rate(training, self.position());
+            let _no_grad = tch::no_grad_guard();
+            let (flat, layout) = self.model.parts();
+            let norm = optimizer::clip(&mut flat.gradient, training.gradient_clip_norm);
+            optimizer::update(flat, layout, training, rate);
+            if let (Some(average), Some(decay)) = (&mut flat.average, training.weight_ema) {
+                optimizer::average(average, &flat.weights, decay);
+            }
+            let loss = loss.to_kind(Kind::Double) * i64::try_from(count)?;
+            self.sums += Tensor::stack(&[loss, right, norm.to_kind(Kind::Double)], 0);
+            self.progress.step += 1;
+            for sums in [&mut self.progress.epoch, &mut self.progress.window] {
+                sums.images += u64::try_from(count)?;
+                sums.batches += 1;
+            }
+        }
+        self.progress.next_sample = batch.next;
+        if self.progress.step.is_multiple_of(WINDOW_STEPS) && self.progress.window.batches > 0 {
+            self.read_sums()?;
+            let window = std::mem::take(&mut self.progress.window);
+            let value = window.loss / as_f64(window.images);
+            return Ok(Some(Point { name: "step_loss".into(), step: self.progress.step, value }));
+        }
+        Ok(None)
+    }
+
+    /// Where the run is, in epochs.
+    #[must_use]
+    pub fn position(&self) -> f64 {
+        f64::from(self.progress.epochs_done) + as_f64(self.progress.next_sample) / as_f64(self.samples_per_epoch)
+    }
+
+    /// Ends the epoch: its training metrics, on the epoch axis.
+    ///
+    /// # Errors
+    /// When the loss has stopped being finite.
+    pub fn finish_epoch(&mut self) -> Result<Vec<Point>> {
+        self.read_sums()?;
+        let rate = learning_rate(&self.trial.training, self.position());
+        let sums = std::mem::take(&mut self.progress.epoch);
+        self.progress.epochs_done += 1;
+        self.progress.next_sample = 0;
+        let images = as_f64(sums.images.max(1));
+        Ok([
+            ("train_loss", sums.loss / images),
+            ("train_top1", sums.right / images),
+            ("gradient_norm", sums.norm / as_f64(sums.batches.max(1))),
+            ("learning_rate", rate),
+            ("images_skipped", as_f64(self.progress.images_skipped)),
+        ]
+        .map(|(name, value)| self.point(name, value))
+        .into())
+    }
+
+    /// A point of the epoch that was just finished.
+    #[must_use]
+    pub fn point(&self, name: &str, value: f64) -> Point {
+        Point { name: name.into(), step: u64::from(self.progress.epochs_done), value }
+    }
+
+    /// Notes the epoch's value of the sweep's first metric; whether it is the best so far.
+    pub fn note_best(&mut self, points: &[Point]) -> bool {
+        let Some(point) = points.iter().find(|point| point.name == self.trial.best.name) else { return false };
+        let better = self.progress.best.is_none_or(|best| match self.trial.best.goal {
+            Goal::Maximize => point.value > best.value,
+            Goal::Minimize => point.value < best.value,
+        });
+        if better {
+            self.progress.best = Some(Best { value: point.value, epoch: self.progress.epochs_done });
+        }
+        better
+    }
+
+    /// Whether all epochs are done.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.progress.epochs_done >= self.trial.training.epochs
+    }
+
+    /// The device that it is trained on.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Moves the device's sums to [`Progress`]: the one place where the host waits for the device.
+    ///
+    /// # Errors
+    /// When the loss has stopped being finite.
+    pub fn read_sums(&mut self) -> Result<()> {
+        let read = Vec::<f64>::try_from(&self.sums)?;
+        let _ = self.sums.zero_();
+        let [loss, right, norm] = read[..] else { bail!("three sums were kept, {} came back", read.len()) };
+        if !(loss.is_finite() && norm.is_finite()) {
+            bail!(
+                "the loss is not finite any more, in epoch {} by step {}: try a lower training.learning_rate, a \
+                 longer schedule.warmup_epochs or gradient_clip_norm",
+                self.progress.epochs_done + 1,
+                self.progress.step
+            );
+        }
+        for sums in [&mut self.progress.epoch, &mut self.progress.window] {
+            sums.loss += loss;
+            sums.right += right;
+            sums.norm += norm;
+        }
+        Ok(())
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of images and steps stay far below 2^53")]
+pub(crate) fn as_f64(count: u64) -> f64 {
+    count as f64
+}

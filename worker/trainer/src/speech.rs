@@ -1,0 +1,86 @@
+//! The pipe to the agent: orders come in on standard input, words go out on standard output.
+
+use crossbeam_channel::{Receiver, unbounded};
+use proto::link::{Order, Said};
+use std::io::{BufRead, Write};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Something is said at least this often.
+const ALIVE_EVERY: Duration = Duration::from_secs(5);
+
+/// Says things to the agent.
+#[derive(Debug)]
+pub struct Speech {
+    last: Mutex<Instant>,
+}
+
+impl Default for Speech {
+    fn default() -> Self {
+        Self { last: Mutex::new(Instant::now()) }
+    }
+}
+
+impl Speech {
+    /// Says one thing. An agent that does not listen any more is gone, and the end of its orders says so too:
+    /// nothing is done about it here.
+    pub fn say(&self, said: &Said) {
+        let Ok(mut line) = serde_json::to_string(said) else { return };
+        line.push('\n');
+        let Ok(mut last) = self.last.lock() else { return };
+        let mut out = std::io::stdout().lock();
+        if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_ok() {
+            *last = Instant::now();
+        }
+    }
+
+    /// Says that the trainer lives, if nothing was said for a while.
+    pub fn alive(&self) {
+        let quiet = self.last.lock().is_ok_and(|last| last.elapsed() >= ALIVE_EVERY);
+        if quiet {
+            self.say(&Said::Alive);
+        }
+    }
+
+    /// Does something long that cannot say by itself that it lives: opening a large data set.
+    pub fn alive_while<T>(&self, work: impl FnOnce() -> T) -> T {
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    self.alive();
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            });
+            let result = work();
+            done.store(true, Ordering::Relaxed);
+            result
+        })
+    }
+}
+
+/// Reads orders in a thread of its own. At the end of the file the agent is gone: the process ends at once,
+/// with `exit_code`. A line that is no order is an agent of another version: the same, with a word about it.
+#[must_use]
+pub fn listen(exit_code: i32) -> Receiver<Order> {
+    let (sender, orders) = unbounded();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            let order = line.map_err(anyhow::Error::from).and_then(|line| Ok(serde_json::from_str(&line)?));
+            match order {
+                Ok(order) => {
+                    if sender.send(order).is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    eprintln!("cannot understand an order: {error}; are agent and trainer of the same version?");
+                    std::process::exit(proto::link::EXIT_ORDERS);
+                }
+            }
+        }
+        std::process::exit(exit_code);
+    });
+    orders
+}
