@@ -27,12 +27,18 @@ pub(crate) struct Saved {
     pub(crate) best: bool,
 }
 
+/// How often a transfer that arrives damaged is tried.
+pub(crate) const DAMAGED_TRIES_MAX: u32 = 3;
+
 /// Why a transfer did not happen.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TransferError {
     /// The coordinator is away, or has no room now.
     #[error("{0}")]
     TryAgain(String),
+    /// What arrived is not what was sent: worth another try, not many.
+    #[error("{0}")]
+    Damaged(String),
     /// It will never be taken, or never be there.
     #[error("{0}")]
     Never(String),
@@ -49,6 +55,7 @@ impl From<Status> for TransferError {
             | Code::FailedPrecondition
             | Code::OutOfRange
             | Code::Unimplemented => Self::Never(text),
+            Code::DataLoss => Self::Damaged(text),
             Code::Ok
             | Code::Cancelled
             | Code::Unknown
@@ -57,7 +64,6 @@ impl From<Status> for TransferError {
             | Code::Aborted
             | Code::Internal
             | Code::Unavailable
-            | Code::DataLoss
             | Code::Unauthenticated => Self::TryAgain(text),
         }
     }
@@ -106,7 +112,7 @@ pub(crate) async fn download(client: &Client, wanted: &wire::Checkpoint, to: &Pa
     file.flush().await.map_err(disk)?;
     let found = hex::encode(hash.finalize());
     if bytes != wanted.bytes || !found.eq_ignore_ascii_case(&wanted.sha256) {
-        return Err(TransferError::Never(format!(
+        return Err(TransferError::Damaged(format!(
             "checkpoint {} (epoch {}) is damaged: {bytes} bytes with SHA-256 {found} came, {} bytes with {} were saved",
             wanted.id, wanted.epoch, wanted.bytes, wanted.sha256
         )));

@@ -2,7 +2,7 @@
 //! again while it is away.
 
 use crate::backoff::Backoff;
-use crate::transfers::{self, Client, Saved, TransferError};
+use crate::transfers::{self, Client, DAMAGED_TRIES_MAX, Saved, TransferError};
 use proto::wire::Token;
 use std::collections::VecDeque;
 use tokio::sync::mpsc;
@@ -29,7 +29,9 @@ impl Uploads {
     pub(crate) fn start(client: Client, seed: u64) -> (Self, mpsc::UnboundedReceiver<Uploaded>) {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (done, results) = mpsc::unbounded_channel();
-        tokio::spawn(Sender { client, done, backoff: Backoff::new(seed), waiting: VecDeque::new() }.run(inbox));
+        tokio::spawn(
+            Sender { client, done, backoff: Backoff::new(seed), waiting: VecDeque::new(), damaged: 0 }.run(inbox),
+        );
         (Self { commands }, results)
     }
 
@@ -50,6 +52,8 @@ struct Sender {
     done: mpsc::UnboundedSender<Uploaded>,
     backoff: Backoff,
     waiting: VecDeque<Saved>,
+    /// How often the first of them arrived damaged.
+    damaged: u32,
 }
 
 impl Sender {
@@ -84,6 +88,7 @@ impl Sender {
                 None => {}
                 Some(Ok(())) => {
                     self.backoff.reset();
+                    self.damaged = 0;
                     self.waiting.pop_front();
                     settle(&self.done, &next, Ok(()));
                 }
@@ -91,7 +96,14 @@ impl Sender {
                     self.waiting.pop_front();
                     settle(&self.done, &next, Err(why));
                 }
-                Some(Err(TransferError::TryAgain(why))) => {
+                Some(Err(TransferError::Damaged(why))) if self.damaged + 1 >= DAMAGED_TRIES_MAX => {
+                    self.damaged = 0;
+                    self.waiting.pop_front();
+                    settle(&self.done, &next, Err(why));
+                }
+                Some(Err(error @ (TransferError::TryAgain(_) | TransferError::Damaged(_)))) => {
+                    self.damaged += u32::from(matches!(error, TransferError::Damaged(_)));
+                    let why = error.to_string();
                     tracing::debug!("the checkpoint of epoch {} waits: {why}", next.epoch);
                     let again_at = tokio::time::Instant::now() + self.backoff.next();
                     while let Ok(command) = tokio::time::timeout_at(again_at, inbox.recv()).await {

@@ -7,7 +7,7 @@ use crate::backoff::Backoff;
 use crate::config::{Config, SlotPlan};
 use crate::hub::Event;
 use crate::process::Spawner;
-use crate::transfers::{self, Client, TransferError};
+use crate::transfers::{self, Client, DAMAGED_TRIES_MAX, TransferError};
 use crate::uploads::{Uploaded, Uploads};
 use cohort::{Cohort, Why};
 use proto::wire::report::Body;
@@ -132,7 +132,6 @@ impl Lease {
         checkpoint: &wire::Checkpoint,
         path: &std::path::Path,
     ) -> Option<Result<(), String>> {
-        const TRIES_MAX: u32 = 3;
         let client = self.tools.client.clone();
         let mut backoff = Backoff::new(token.trial.0 ^ self.tools.config.worker.0);
         let mut damaged = 0;
@@ -154,9 +153,10 @@ impl Lease {
             };
             match result {
                 Ok(()) => return Some(Ok(())),
-                Err(TransferError::Never(why)) => {
+                Err(TransferError::Never(why)) => return Some(Err(why)),
+                Err(TransferError::Damaged(why)) => {
                     damaged += 1;
-                    if damaged >= TRIES_MAX {
+                    if damaged >= DAMAGED_TRIES_MAX {
                         return Some(Err(why));
                     }
                 }

@@ -184,6 +184,9 @@ impl Lease {
                 let points = usable(points, token, ear);
                 self.relay(token, Body::Points(wire::Points { points })).await;
             }
+            Said::EpochFinished { token, epoch: 0, .. } => {
+                ear.log(Some(token), "the trainer said that epoch 0 is done; they count from 1".to_owned());
+            }
             Said::EpochFinished { token, epoch, duration_ms, points } => {
                 let points = usable(points, token, ear);
                 self.relay(token, Body::EpochFinished(wire::EpochFinished { epoch, duration_ms, points })).await;
