@@ -1,5 +1,11 @@
 -- The store. One writer: the coordinator. Times are Unix milliseconds unless a name says otherwise.
 
+-- Tells stores apart: an artifacts folder knows whose it is.
+CREATE TABLE store (
+    id              TEXT PRIMARY KEY
+) STRICT;
+INSERT INTO store (id) VALUES (lower(hex(randomblob(16))));
+
 CREATE TABLE sweeps (
     name            TEXT PRIMARY KEY,
     description     TEXT NOT NULL,
@@ -32,10 +38,13 @@ CREATE TABLE trials (
     restarts        INTEGER NOT NULL DEFAULT 0,
     losses          INTEGER NOT NULL DEFAULT 0,
     epochs_done     INTEGER NOT NULL DEFAULT 0,
+    best_epoch      INTEGER NOT NULL DEFAULT 0, -- by the sweep's first metric; 0: none yet
+    train_ms        INTEGER NOT NULL DEFAULT 0, -- spent in epochs, over all attempts
     started_ms      INTEGER,
     ended_ms        INTEGER,
     UNIQUE (sweep, key)
 ) STRICT;
+CREATE INDEX trials_by_state ON trials (sweep, state);
 
 CREATE TABLE attempts (
     trial           INTEGER NOT NULL REFERENCES trials (id),
@@ -80,9 +89,9 @@ CREATE TABLE checkpoints (
     file            TEXT NOT NULL,              -- below the artifacts folder
     best            INTEGER NOT NULL,
     latest          INTEGER NOT NULL,
-    saved_ms        INTEGER NOT NULL
+    saved_ms        INTEGER NOT NULL,
+    UNIQUE (trial, sha256)                      -- sent twice, kept once
 ) STRICT;
-CREATE INDEX checkpoints_by_trial ON checkpoints (trial);
 
 CREATE TABLE events (
     sequence        INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -1,9 +1,9 @@
 //! Wire types to domain types and back. What comes from outside is checked here.
 
 use crate::wire;
-use sweeps::ids::{Token, TrialId};
+use sweeps::ids::{Token, TrialId, WorkerId};
 use sweeps::metrics::{self, Point};
-use sweeps::scheduler::{AttemptEnd, StopReason};
+use sweeps::scheduler::{AttemptEnd, SlotOffer, StopReason};
 use sweeps::trial::Trial;
 use thiserror::Error;
 
@@ -116,6 +116,132 @@ pub fn stop_word(reason: StopReason) -> &'static str {
         StopReason::Cancel => "cancel",
         StopReason::Superseded => "superseded",
     }
+}
+
+/// Slots that one worker may offer.
+const SLOTS_MAX: usize = 1024;
+/// Bytes of a host's or a device's name.
+const NAME_BYTES_MAX: usize = 256;
+/// Bytes of a line of a log; what is longer is cut.
+const LINE_BYTES_MAX: usize = 4096;
+
+/// A worker's first message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Registration {
+    /// Which.
+    pub worker: WorkerId,
+    /// For people.
+    pub host: String,
+    /// Of its program.
+    pub version: String,
+    /// Its process id.
+    pub process: u32,
+    /// In order: a slot's index is its place here.
+    pub slots: Vec<SlotOffer>,
+    /// What its trainers train now, or have ended without an acknowledgement, by slot index.
+    pub holding: Vec<(u32, Token)>,
+}
+
+/// A worker's further messages.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Saying {
+    /// It lives.
+    Heartbeat,
+    /// No more leases, please.
+    Draining,
+    /// Nothing runs there any more.
+    Goodbye,
+    /// Of a trial, by whom.
+    Report(Token, Report),
+}
+
+/// What is said of a trial.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    /// Its trainer runs.
+    Started(wire::Started),
+    /// Points within an epoch.
+    Points(Vec<Point>),
+    /// An epoch is done.
+    EpochFinished {
+        /// Epochs done, from 1.
+        epoch: u32,
+        /// From the epoch's start in this attempt.
+        duration_ms: u64,
+        /// On the epoch axis.
+        points: Vec<Point>,
+    },
+    /// The attempt is over.
+    Ended(AttemptEnd),
+    /// Lines of the trial's log.
+    Log(Vec<String>),
+}
+
+/// A worker's first message.
+///
+/// # Errors
+/// When it offers no slots or too many, or names what it cannot have.
+pub fn registration(from: wire::Register) -> Result<Registration, BadMessage> {
+    let wire::Register { worker, host, version, process, slots, holding } = from;
+    let bad = |field, problem: &str| Err(BadMessage::Value { field, problem: problem.to_owned() });
+    if slots.is_empty() || slots.len() > SLOTS_MAX {
+        return bad("slots", &format!("{} are offered; 1 to {SLOTS_MAX} can be", slots.len()));
+    }
+    let names = [("host", &host), ("version", &version)].into_iter();
+    for (field, name) in names.chain(slots.iter().map(|slot| ("device", &slot.device))) {
+        if name.is_empty() || name.len() > NAME_BYTES_MAX {
+            return bad(field, &format!("has {} bytes; 1 to {NAME_BYTES_MAX} are allowed", name.len()));
+        }
+    }
+    let mut held = Vec::new();
+    for wire::Held { slot, token: from } in holding {
+        if usize::try_from(slot).is_ok_and(|slot| slot >= slots.len()) {
+            return bad("holding", "names a slot that is not offered");
+        }
+        held.push((slot, token(from)?));
+    }
+    let slots = slots.into_iter().map(|slot| SlotOffer { device: slot.device }).collect();
+    Ok(Registration { worker: WorkerId(worker), host, version, process, slots, holding: held })
+}
+
+/// A worker's further messages.
+///
+/// # Errors
+/// When a part is missing or makes no sense.
+pub fn saying(from: wire::worker_message::Body) -> Result<Saying, BadMessage> {
+    use wire::worker_message::Body;
+    match from {
+        Body::Register(_) => {
+            Err(BadMessage::Value { field: "register", problem: "was said already in this session".to_owned() })
+        }
+        Body::Heartbeat(wire::Heartbeat {}) => Ok(Saying::Heartbeat),
+        Body::Draining(wire::Draining {}) => Ok(Saying::Draining),
+        Body::Goodbye(wire::Goodbye {}) => Ok(Saying::Goodbye),
+        Body::Report(wire::Report { token: from, body }) => {
+            Ok(Saying::Report(token(from)?, report(body.ok_or(BadMessage::Missing("report"))?)?))
+        }
+    }
+}
+
+fn report(from: wire::report::Body) -> Result<Report, BadMessage> {
+    use wire::report::Body;
+    Ok(match from {
+        Body::Started(started) => Report::Started(started),
+        Body::Points(from) => Report::Points(points(from.points)?),
+        Body::EpochFinished(wire::EpochFinished { epoch, duration_ms, points: from }) => {
+            if epoch == 0 {
+                return Err(BadMessage::Value { field: "epoch", problem: "they count from 1".to_owned() });
+            }
+            Report::EpochFinished { epoch, duration_ms, points: points(from)? }
+        }
+        Body::Ended(wire::Ended { end_json }) => Report::Ended(attempt_end(&end_json)?),
+        Body::Log(wire::LogLines { mut lines }) => {
+            for line in &mut lines {
+                line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
+            }
+            Report::Log(lines)
+        }
+    })
 }
 
 /// JSON of a value whose types cannot fail to become JSON.

@@ -1,0 +1,131 @@
+//! What is done once a batch is on disk.
+
+use super::{Driver, DriverError};
+use crate::store::{CheckpointRow, Outcome};
+use proto::wire;
+use std::fmt;
+use std::sync::Arc;
+use sweeps::ids::{SlotId, Token};
+use sweeps::scheduler::Refusal;
+use tokio::sync::oneshot;
+use tonic::Status;
+
+/// One act that waits for the disk.
+pub(super) enum After {
+    /// An answer.
+    Reply(Box<dyn FnOnce(&Outcome) + Send>),
+    /// To a session's worker.
+    Send { session: u64, message: wire::coordinator_message::Body },
+    /// A lease.
+    Grant { session: u64, slot: SlotId, members: Vec<Token> },
+    /// Cut a session off.
+    Close { session: u64, status: Status },
+}
+
+impl fmt::Debug for After {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reply(_) => f.write_str("Reply"),
+            Self::Send { session, message } => write!(f, "Send({session}, {message:?})"),
+            Self::Grant { session, slot, members } => write!(f, "Grant({session}, {slot}, {members:?})"),
+            Self::Close { session, status } => write!(f, "Close({session}, {status})"),
+        }
+    }
+}
+
+impl After {
+    /// An answer that is known before.
+    pub(super) fn reply<T: Send + 'static>(
+        reply: oneshot::Sender<Result<T, Status>>,
+        result: Result<T, Status>,
+    ) -> Self {
+        // Who asked may have gone.
+        Self::Reply(Box::new(move |_| drop(reply.send(result))))
+    }
+}
+
+impl Driver {
+    /// Carries out what waited for the disk: first what frees room, then what workers and clients wait for.
+    pub(super) async fn act(&mut self, outcome: Outcome) -> Result<(), DriverError> {
+        if !outcome.files.is_empty() {
+            let artifacts = Arc::clone(&self.artifacts);
+            let files = outcome.files.clone();
+            // Waited for: a file of the same name may be sent again as soon as we go on.
+            if let Err(error) = tokio::task::spawn_blocking(move || artifacts.remove(&files)).await {
+                tracing::warn!(%error, "checkpoints could not be removed");
+            }
+        }
+        for after in std::mem::take(&mut self.after) {
+            match after {
+                After::Reply(reply) => reply(&outcome),
+                After::Send { session, message } => self.send(session, message),
+                After::Grant { session, slot, members } => self.send_grant(session, slot, &members).await?,
+                After::Close { session, status } => self.close(session, status),
+            }
+        }
+        for (session, sequence) in std::mem::take(&mut self.acks) {
+            self.send(session, wire::coordinator_message::Body::Ack(wire::Ack { sequence }));
+        }
+        for session in std::mem::take(&mut self.ending) {
+            self.sessions.remove(&session);
+        }
+        Ok(())
+    }
+
+    /// To a worker, if its session still is. One that does not read is cut off: it comes back, and is told again.
+    fn send(&mut self, session: u64, body: wire::coordinator_message::Body) {
+        let Some(known) = self.sessions.get(&session) else { return };
+        let message = wire::CoordinatorMessage { body: Some(body) };
+        if known.to_worker.try_send(Ok(message)).is_err() {
+            tracing::warn!(worker = %known.worker, "a worker does not read what it is sent; its stream is closed");
+            self.sessions.remove(&session);
+        }
+    }
+
+    fn close(&mut self, session: u64, status: Status) {
+        if let Some(known) = self.sessions.remove(&session) {
+            // Full or closed: the stream ends all the same.
+            let _ = known.to_worker.try_send(Err(status));
+        }
+    }
+
+    async fn send_grant(&mut self, session: u64, slot: SlotId, tokens: &[Token]) -> Result<(), DriverError> {
+        let mut members = Vec::with_capacity(tokens.len());
+        for &token in tokens {
+            // It may have been cleared away in the same batch.
+            let Some(details) = self.store.grant_details(token.trial).await? else { continue };
+            let resume = details.checkpoints.into_iter().find(|row| self.is_there(row));
+            members.push(wire::Member {
+                token: Some(token.into()),
+                sweep: details.sweep,
+                trial_json: details.settings_json,
+                resume: resume.map(Into::into),
+                threads: details.threads.unwrap_or(0),
+            });
+        }
+        if !members.is_empty() {
+            self.send(session, wire::coordinator_message::Body::Grant(wire::Grant { slot: slot.index, members }));
+        }
+        Ok(())
+    }
+
+    /// Whether a checkpoint's file is as long as its row says; a look only, its reader checks the hash.
+    fn is_there(&self, row: &CheckpointRow) -> bool {
+        let path = self.artifacts.path(&row.file);
+        let there = std::fs::metadata(&path).is_ok_and(|file| i64::try_from(file.len()) == Ok(row.bytes));
+        if !there {
+            tracing::error!(file = %path.display(), trial = row.trial, "a checkpoint is missing or cut short; it is passed over");
+        }
+        there
+    }
+}
+
+/// A refusal as a client sees it.
+pub(super) fn status_of(refusal: &Refusal) -> Status {
+    let text = refusal.to_string();
+    match refusal {
+        Refusal::UnknownSweep(_) | Refusal::UnknownTrial(_) => Status::not_found(text),
+        Refusal::WrongState { .. } => Status::failed_precondition(text),
+        Refusal::StaleToken(_) | Refusal::StaleSession(_) => Status::aborted(text),
+    }
+}

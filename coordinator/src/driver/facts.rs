@@ -1,0 +1,131 @@
+//! The scheduler's commands, made rows, events and acts.
+
+use super::act::After;
+use super::{Driver, Running};
+use crate::clock::unix_ms;
+use crate::store::Write;
+use proto::wire;
+use std::collections::BTreeSet;
+use sweeps::event::Happening;
+use sweeps::ids::{SlotId, Token};
+use sweeps::scheduler::{AttemptEnd, Command, Event, Fact, Refusal, TrialRecord, TrialState};
+use sweeps::spec::model::Keep;
+use tonic::Status;
+
+impl Driver {
+    /// Asks the scheduler; what follows is in the batch. A refusal may have commands too.
+    pub(super) fn tell_scheduler(&mut self, event: Event) -> Result<(), Refusal> {
+        let mut commands = Vec::new();
+        let result = self.scheduler.handle(self.clock.now_ms(), event, &mut commands);
+        self.carry_out(commands);
+        result
+    }
+
+    pub(super) fn carry_out(&mut self, commands: Vec<Command>) {
+        // Sweeps of which a trial has just ended.
+        let mut maybe_over = BTreeSet::new();
+        for command in commands {
+            match command {
+                Command::Remember(fact) => self.remember(fact, &mut maybe_over),
+                Command::Grant { slot, session, members } => self.after.push(After::Grant { session, slot, members }),
+                Command::Stop { worker: _, session, token, reason } => {
+                    let reason = proto::convert::stop_word(reason).to_owned();
+                    let stop = wire::Stop { token: Some(token.into()), reason };
+                    let message = wire::coordinator_message::Body::Stop(stop);
+                    self.after.push(After::Send { session, message });
+                }
+                Command::WorkerLost { worker, reason } => {
+                    tracing::warn!(%worker, reason, "a worker is lost");
+                    if let Some(session) = self.session_of(worker) {
+                        let status = Status::aborted("given up as lost; register again");
+                        self.after.push(After::Close { session, status });
+                    }
+                    self.guests.remove(&worker);
+                    self.happened("", None, &Happening::WorkerLost { worker, reason });
+                }
+            }
+        }
+        for sweep in maybe_over {
+            let counts = self.scheduler.sweep(&sweep).map(|sweep| sweep.counts);
+            if counts.is_some_and(|counts| counts.over() == counts.total()) {
+                self.happened(&sweep, None, &Happening::SweepOver);
+            }
+        }
+    }
+
+    fn remember(&mut self, fact: Fact, maybe_over: &mut BTreeSet<String>) {
+        match fact {
+            Fact::SweepKnown { sweep, limits } => {
+                let limits_json = proto::convert::to_json(&limits);
+                self.pending.writes.push(Write::SweepLimits { sweep, limits_json });
+            }
+            Fact::SweepPaused { sweep, paused } => {
+                let happening = if paused { Happening::SweepPaused } else { Happening::SweepResumed };
+                self.happened(&sweep, None, &happening);
+                self.pending.writes.push(Write::SweepPaused { sweep, paused });
+            }
+            Fact::SweepCleared { sweep } => self.pending.writes.push(Write::SweepCleared { sweep }),
+            Fact::Trial(record) => self.remember_trial(record, maybe_over),
+            Fact::AttemptStarted { token, slot } => self.attempt_started(token, slot),
+            Fact::AttemptEnded { token, end } => self.attempt_ended(token, end),
+        }
+    }
+
+    fn remember_trial(&mut self, record: TrialRecord, maybe_over: &mut BTreeSet<String>) {
+        let id = record.trial.id;
+        if record.state == TrialState::Pending && record.attempts == 0 && self.fresh.contains(&id) {
+            // Just as it was put in.
+            return;
+        }
+        let before = self.shown.get(&id).unwrap_or(&TrialState::Pending);
+        if *before != record.state {
+            if record.state.is_over() && !before.is_over() {
+                maybe_over.insert(record.sweep.clone());
+            }
+            let state = record.state.clone();
+            self.shown.insert(id, state.clone());
+            self.happened(&record.sweep, Some(id), &Happening::TrialChanged { state });
+        }
+        let completed = record.state == TrialState::Completed;
+        let sweep = record.sweep.clone();
+        self.pending.writes.push(Write::Trial { record, at_ms: unix_ms() });
+        if completed {
+            let keep = self.sweeps.get(&sweep).map(|sweep| sweep.keep.as_slice()).unwrap_or_default();
+            let (best, latest) = (keep.contains(&Keep::Best), keep.contains(&Keep::Latest));
+            self.pending.writes.push(Write::KeepCheckpoints { trial: id, best, latest });
+        }
+    }
+
+    fn attempt_started(&mut self, token: Token, slot: SlotId) {
+        self.running.insert(token.trial, Running::new(0));
+        let worker = self.scheduler.worker(slot.worker);
+        let host = worker.as_ref().map(|worker| worker.host.to_owned()).unwrap_or_default();
+        let device = worker
+            .and_then(|worker| {
+                worker.slots.iter().find(|place| place.index == slot.index).map(|place| place.device.to_owned())
+            })
+            .unwrap_or_default();
+        if let Some(sweep) = self.sweep_of(token) {
+            let (attempt, worker) = (token.attempt, slot.worker);
+            let happening = Happening::AttemptStarted { attempt, worker, host: host.clone(), device: device.clone() };
+            self.happened(&sweep, Some(token.trial), &happening);
+        }
+        self.pending.writes.push(Write::AttemptStarted { token, slot, host, device, at_ms: unix_ms() });
+    }
+
+    fn attempt_ended(&mut self, token: Token, end: AttemptEnd) {
+        self.running.remove(&token.trial);
+        let end_json = proto::convert::to_json(&end);
+        self.pending.writes.push(Write::AttemptEnded { token, end_json, at_ms: unix_ms() });
+        if end != AttemptEnd::Completed {
+            self.pending.writes.push(Write::ForgetUnreported { trial: token.trial });
+        }
+        if let Some(sweep) = self.sweep_of(token) {
+            self.happened(&sweep, Some(token.trial), &Happening::AttemptEnded { attempt: token.attempt, end });
+        }
+    }
+
+    pub(super) fn sweep_of(&self, token: Token) -> Option<String> {
+        self.scheduler.trial(token.trial).map(|record| record.sweep.clone())
+    }
+}

@@ -1,0 +1,106 @@
+//! What reaches the driver.
+
+use proto::convert::{Registration, Saying};
+use proto::wire;
+use sweeps::ids::{Token, TrialId};
+use sweeps::scheduler::{Event, TrialRecord, Waiting};
+use sweeps::spec::model::Sweep;
+use sweeps::trial::Trial;
+use tokio::sync::{mpsc, oneshot};
+use tonic::Status;
+
+/// The way back, after everything is on disk.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Status>>;
+/// The way to a worker. Bounded: who does not read is cut off.
+pub(crate) type ToWorker = mpsc::Sender<Result<wire::CoordinatorMessage, Status>>;
+
+/// One thing that somebody wants or says.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Submit {
+        submission: Box<Submission>,
+        reply: Reply<wire::SubmitReply>,
+    },
+    Control {
+        event: Event,
+        reply: Reply<()>,
+    },
+    Explain {
+        trial: TrialId,
+        reply: oneshot::Sender<Option<Explained>>,
+    },
+    Workers {
+        reply: oneshot::Sender<Vec<wire::WorkerStatus>>,
+    },
+    Attach(Box<Attach>),
+    Said {
+        session: u64,
+        sequence: u64,
+        saying: Saying,
+    },
+    Detached {
+        session: u64,
+    },
+    /// Whether a checkpoint of that token would be taken; its sweep, for the file's name.
+    MayUpload {
+        token: Token,
+        reply: oneshot::Sender<Option<String>>,
+    },
+    /// Its file is in its place.
+    Uploaded {
+        upload: Box<Uploaded>,
+        reply: Reply<u64>,
+    },
+}
+
+/// A worker's stream.
+#[derive(Debug)]
+pub(crate) struct Attach {
+    pub(crate) session: u64,
+    /// Of its first message.
+    pub(crate) sequence: u64,
+    pub(crate) registration: Registration,
+    pub(crate) to_worker: ToWorker,
+    /// Dropped when the driver closes the session.
+    pub(crate) open: oneshot::Sender<()>,
+}
+
+/// A sweep file, read and expanded.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) file_name: String,
+    pub(crate) yaml: String,
+    pub(crate) sweep: Sweep,
+    pub(crate) trials: Vec<PricedTrial>,
+    /// Should a sweep of that name have other settings, it is forgotten first.
+    pub(crate) replace: bool,
+}
+
+/// A trial and what its network costs.
+#[derive(Debug)]
+pub(crate) struct PricedTrial {
+    pub(crate) trial: Trial,
+    pub(crate) mult_adds: u64,
+    pub(crate) params: u64,
+}
+
+/// A checkpoint whose file is synced under its name.
+#[derive(Debug)]
+pub(crate) struct Uploaded {
+    pub(crate) token: Token,
+    pub(crate) epoch: u32,
+    pub(crate) step: u64,
+    pub(crate) bytes: u64,
+    pub(crate) sha256: String,
+    pub(crate) best: bool,
+    pub(crate) file: String,
+}
+
+/// What the scheduler knows of a trial.
+#[derive(Debug)]
+pub(crate) struct Explained {
+    pub(crate) record: TrialRecord,
+    pub(crate) waiting: Waiting,
+    /// Paused with its whole sweep.
+    pub(crate) sweep_paused: bool,
+}

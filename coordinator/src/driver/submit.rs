@@ -1,0 +1,123 @@
+//! A sweep comes in: new, continued, extended, or in place of another.
+
+use super::act::After;
+use super::input::{Reply, Submission};
+use super::{Driver, DriverError, SweepFacts};
+use crate::clock::unix_ms;
+use crate::store::{StoredSweep, SweepRow, TrialRow, Write};
+use proto::convert::to_json;
+use proto::wire;
+use std::collections::BTreeMap;
+use sweeps::event::Happening;
+use sweeps::ids::TrialId;
+use sweeps::scheduler::{Event, NewTrial, SweepLimits};
+use sweeps::spec::model::Sweep;
+use tonic::Status;
+
+impl Driver {
+    /// Looks up what is stored, so the batch so far is put on disk first, and this one after.
+    pub(super) async fn submit(
+        &mut self,
+        submission: Submission,
+        reply: Reply<wire::SubmitReply>,
+    ) -> Result<(), DriverError> {
+        if !self.flush().await? {
+            return Ok(());
+        }
+        let stored = self.store.sweep(&submission.sweep.name).await?;
+        let stored = match stored {
+            Some(stored) if stored.fingerprint != submission.sweep.fingerprint() => {
+                if !submission.replace {
+                    let refused = changed(&submission, &stored);
+                    self.after.push(After::reply(reply, Err(refused)));
+                    return Ok(());
+                }
+                tracing::info!(sweep = submission.sweep.name, "a sweep is replaced");
+                let sweep = submission.sweep.name.clone();
+                // Known: it is stored.
+                let _ = self.tell_scheduler(Event::SweepCleared { sweep });
+                None
+            }
+            stored => stored,
+        };
+        let answer = self.put(submission, stored);
+        self.after.push(After::reply(reply, Ok(answer)));
+        self.flush().await?;
+        Ok(())
+    }
+
+    fn put(&mut self, submission: Submission, stored: Option<StoredSweep>) -> wire::SubmitReply {
+        let Submission { file_name, yaml, sweep, trials, replace: _ } = submission;
+        let (known, last_number) = stored.map_or((BTreeMap::new(), 0), |stored| (stored.keys, stored.last_number));
+        let limits = limits(&sweep);
+        let name = sweep.name.clone();
+        self.pending.writes.push(Write::Sweep(Box::new(SweepRow {
+            name: name.clone(),
+            description: sweep.description.clone(),
+            file_name,
+            yaml,
+            spec_json: to_json(&sweep),
+            fingerprint: sweep.fingerprint(),
+            limits_json: to_json(&limits),
+            scripted: sweep.script.is_some(),
+            submitted_ms: unix_ms(),
+        })));
+        let mut rows = Vec::new();
+        let mut new = Vec::new();
+        for priced in trials.into_iter().filter(|priced| !known.contains_key(&priced.trial.key)) {
+            self.last_trial += 1;
+            let id = TrialId(self.last_trial);
+            let trial = priced.trial;
+            new.push(NewTrial { id, mult_adds: priced.mult_adds, epochs: trial.training.epochs });
+            self.fresh.insert(id);
+            rows.push(TrialRow {
+                id,
+                sweep: name.clone(),
+                key: trial.key.clone(),
+                number: last_number.saturating_add(u32::try_from(new.len()).unwrap_or(u32::MAX)),
+                alpha: trial.alpha,
+                resolution: trial.resolution,
+                seed: trial.seed,
+                parameters_json: to_json(&trial.parameters),
+                settings_json: to_json(&trial),
+                mult_adds: priced.mult_adds,
+                params: priced.params,
+                epochs: trial.training.epochs,
+            });
+        }
+        let trials_new = new.len() as u64;
+        let trials = known.len() as u64 + trials_new;
+        self.pending.writes.push(Write::Trials(rows));
+        self.sweeps.insert(name.clone(), SweepFacts::from(&sweep));
+        tracing::info!(sweep = name, trials, trials_new, "a sweep was submitted");
+        self.happened(&name, None, &Happening::SweepSubmitted { trials, trials_new });
+        // Never refused.
+        let _ = self.tell_scheduler(Event::SweepSubmitted { sweep: name.clone(), limits, trials: new });
+        wire::SubmitReply { sweep: name, trials, trials_new }
+    }
+}
+
+fn limits(sweep: &Sweep) -> SweepLimits {
+    SweepLimits {
+        priority: sweep.resources.priority,
+        max_concurrent_trials: sweep.max_concurrent_trials,
+        max_restarts: sweep.max_restarts,
+        max_losses: sweep.max_losses,
+    }
+}
+
+/// The sweep of that name is another one: what differs, and the ways out.
+fn changed(submission: &Submission, stored: &StoredSweep) -> Status {
+    let Submission { file_name, sweep, .. } = submission;
+    let name = &sweep.name;
+    let keys = match serde_json::from_str::<Sweep>(&stored.spec_json) {
+        Ok(old) => sweep.changed_settings(&old).join(", "),
+        Err(_) => String::new(),
+    };
+    let keys = if keys.is_empty() { "other settings".to_owned() } else { format!("another {keys}") };
+    Status::failed_precondition(format!(
+        "{file_name}: there is a sweep {name} with {keys}; a sweep's settings stay as they were first submitted. \
+         Submit this one under a new name (--new-name NAME), or cancel and forget the old one with its results and \
+         checkpoints (--replace), or change the file back"
+    ))
+}

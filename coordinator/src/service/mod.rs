@@ -1,0 +1,102 @@
+//! gRPC: what comes from outside is checked here, and becomes an input of the driver or a question to the store.
+#![allow(clippy::result_large_err, reason = "tonic's own error type")]
+
+mod clients;
+mod explain;
+mod submit;
+mod transfer;
+mod watch;
+mod workers;
+
+use crate::driver::{Input, Shared};
+use proto::wire::sweeps_server::SweepsServer;
+use proto::wire::workers_server::WorkersServer;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::Status;
+
+/// Dead peers are found by pings, also where TCP would wait for hours.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// The largest message taken: a sweep file of 1 MiB, a batch of reports, a chunk of a checkpoint.
+const MESSAGE_BYTES_MAX: usize = 4 << 20;
+
+/// Both services.
+#[derive(Clone, Debug)]
+struct Service {
+    shared: Arc<Shared>,
+    sessions: Arc<AtomicU64>,
+}
+
+/// What a stream of answers is made of.
+type Answers<T> = ReceiverStream<Result<T, Status>>;
+
+pub(crate) async fn serve(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    let service = Service { shared, sessions: Arc::new(AtomicU64::new(0)) };
+    tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .add_service(SweepsServer::new(service.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(WorkersServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown)
+        .await
+}
+
+impl Service {
+    /// Asks the driver, and waits until the answer's consequences are on disk.
+    async fn ask<T>(&self, input: impl FnOnce(oneshot::Sender<T>) -> Input) -> Result<T, Status> {
+        let (sender, answer) = oneshot::channel();
+        self.shared.inputs.send(input(sender)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
+    }
+
+    /// For what a person waits for: better a reason now than an answer when the disk has room again.
+    fn check_writable(&self) -> Result<(), Status> {
+        match self.shared.trouble.borrow().as_deref() {
+            None => Ok(()),
+            Some(trouble) => Err(Status::unavailable(format!("{trouble}; it is tried again until it succeeds"))),
+        }
+    }
+
+    async fn no_sweep(&self, name: &str) -> Status {
+        let names = self.shared.reader.sweep_names().await.unwrap_or_default();
+        Status::not_found(explain::no_sweep(name, &names))
+    }
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the coordinator is stopping")
+}
+
+fn cannot_read(error: sqlx::Error) -> Status {
+    tracing::error!(%error, "the store cannot be read");
+    Status::internal(format!("the store cannot be read: {error}"))
+}
+
+fn no_trial(trial: u64) -> Status {
+    Status::not_found(format!("there is no trial {trial}; `alpharho status SWEEP` lists those of a sweep"))
+}
+
+/// A stream filled by a task, which ends when its reader has gone.
+fn answers<T: Send + 'static, F>(fill: impl FnOnce(mpsc::Sender<Result<T, Status>>) -> F) -> Answers<T>
+where
+    F: Future<Output = Result<(), Status>> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(4);
+    let filling = fill(sender.clone());
+    tokio::spawn(async move {
+        if let Err(status) = filling.await {
+            let _ = sender.send(Err(status)).await;
+        }
+    });
+    ReceiverStream::new(receiver)
+}

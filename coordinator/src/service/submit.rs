@@ -1,0 +1,50 @@
+//! A sweep file as text becomes a submission.
+
+use crate::driver::{PricedTrial, Submission};
+use proto::wire;
+use std::collections::BTreeMap;
+use sweeps::network::Network;
+use sweeps::spec::model::Sweep;
+use tonic::Status;
+
+/// Reads, checks and expands a sweep file. Takes a while for very large ones.
+pub(super) fn read(request: wire::SubmitRequest) -> Result<Submission, Status> {
+    let wire::SubmitRequest { file_name, yaml, new_name, replace } = request;
+    let file_name = if file_name.is_empty() { "sweep.yaml".to_owned() } else { file_name };
+    let mut sweep =
+        sweeps::spec::parse(&file_name, &yaml).map_err(|problems| Status::invalid_argument(problems.to_string()))?;
+    if let Some(name) = new_name {
+        check_name(&name)?;
+        sweep.name = name;
+    }
+    let trials = price(&sweep)?;
+    Ok(Submission { file_name, yaml, sweep, trials, replace })
+}
+
+fn check_name(name: &str) -> Result<(), Status> {
+    let fits = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-';
+    if (1..=64).contains(&name.len()) && name.bytes().all(fits) {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!(
+        "--new-name {name}: a sweep's name has 1 to 64 of the characters a to z, 0 to 9 and -"
+    )))
+}
+
+fn price(sweep: &Sweep) -> Result<Vec<PricedTrial>, Status> {
+    let mut costs = BTreeMap::new();
+    let mut priced = Vec::new();
+    for trial in sweep.expand() {
+        let cell = (trial.alpha.to_bits(), trial.resolution);
+        let (mult_adds, params) = match costs.get(&cell) {
+            Some(cost) => *cost,
+            None => {
+                let network = Network::new(trial.network, trial.alpha, trial.resolution, trial.data.classes);
+                let cost = network.map_err(|error| Status::invalid_argument(error.to_string()))?.cost();
+                *costs.entry(cell).or_insert((cost.mult_adds, cost.params))
+            }
+        };
+        priced.push(PricedTrial { trial, mult_adds, params });
+    }
+    Ok(priced)
+}

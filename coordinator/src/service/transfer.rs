@@ -1,0 +1,130 @@
+//! Checkpoints: in, hashed while they are written; out, in chunks.
+
+use super::{Answers, Service, answers, cannot_read};
+use crate::artifacts::{self, CHECKPOINT_BYTES_MAX, Upload};
+use crate::driver::{Input, Uploaded};
+use proto::wire;
+use proto::wire::upload_message::Body;
+use std::io;
+use tokio::io::AsyncReadExt;
+use tonic::{Response, Status, Streaming};
+
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Takes a checkpoint. When it returns, file and row are on disk. Sent twice, it has one row.
+pub(super) async fn receive(
+    service: &Service,
+    mut stream: Streaming<wire::UploadMessage>,
+) -> Result<Response<wire::UploadReceipt>, Status> {
+    let Some(wire::UploadMessage { body: Some(Body::Header(header)) }) = stream.message().await? else {
+        return Err(Status::invalid_argument("a checkpoint's first message must be its header"));
+    };
+    let token = proto::convert::token(header.token)?;
+    check_header(&header)?;
+    let Some(sweep) = service.ask(|reply| Input::MayUpload { token, reply }).await? else {
+        let text = format!("{token} is not current any more: its checkpoint is not wanted");
+        return Err(Status::failed_precondition(text));
+    };
+    let shared = &service.shared;
+    let mut upload = shared.artifacts.begin().await.map_err(cannot_write)?;
+    if let Err(status) = take(&mut stream, &mut upload, &header).await {
+        upload.discard().await;
+        return Err(status);
+    }
+    let wire::UploadHeader { epoch, step, bytes, sha256, best, .. } = header;
+    let file = artifacts::file_name(&sweep, token.trial.0, epoch, step, &sha256);
+    let existed = shared.artifacts.keep(upload, &file).await.map_err(cannot_write)?;
+    let uploaded = Box::new(Uploaded { token, epoch, step, bytes, sha256, best, file: file.clone() });
+    match service.ask(|reply| Input::Uploaded { upload: uploaded, reply }).await? {
+        Ok(checkpoint) => Ok(Response::new(wire::UploadReceipt { checkpoint })),
+        Err(status) => {
+            // No longer wanted since it began. One that was there before may have a row.
+            if !existed {
+                shared.artifacts.remove(&[file]);
+            }
+            Err(status)
+        }
+    }
+}
+
+fn check_header(header: &wire::UploadHeader) -> Result<(), Status> {
+    let wire::UploadHeader { bytes, sha256, .. } = header;
+    if *bytes == 0 || *bytes > CHECKPOINT_BYTES_MAX {
+        return Err(Status::invalid_argument(format!(
+            "a checkpoint of {bytes} bytes; 1 to {CHECKPOINT_BYTES_MAX} are taken"
+        )));
+    }
+    let is_hash = sha256.len() == 64 && sha256.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    if !is_hash {
+        return Err(Status::invalid_argument("sha256 must be 64 lower-case hexadecimal digits"));
+    }
+    Ok(())
+}
+
+async fn take(
+    stream: &mut Streaming<wire::UploadMessage>,
+    upload: &mut Upload,
+    header: &wire::UploadHeader,
+) -> Result<(), Status> {
+    let wire::UploadHeader { bytes, sha256, .. } = header;
+    while let Some(message) = stream.message().await? {
+        let Some(Body::Data(data)) = message.body else {
+            return Err(Status::invalid_argument("after its header a checkpoint's messages must be data"));
+        };
+        if upload.bytes + data.len() as u64 > *bytes {
+            return Err(Status::invalid_argument(format!("the checkpoint is longer than the {bytes} bytes announced")));
+        }
+        upload.write(&data).await.map_err(cannot_write)?;
+    }
+    if upload.bytes != *bytes {
+        let got = upload.bytes;
+        return Err(Status::data_loss(format!(
+            "{got} bytes of the checkpoint arrived, {bytes} were announced; send it again"
+        )));
+    }
+    let got = upload.sha256();
+    if got != *sha256 {
+        return Err(Status::data_loss(format!(
+            "the checkpoint's SHA-256 is {got}, {sha256} was announced; send it again"
+        )));
+    }
+    Ok(())
+}
+
+/// Sends a checkpoint's bytes.
+pub(super) async fn send(
+    service: &Service,
+    request: wire::FetchRequest,
+) -> Result<Response<Answers<wire::Chunk>>, Status> {
+    let wire::FetchRequest { checkpoint } = request;
+    let row = service.shared.reader.checkpoint(checkpoint).await.map_err(cannot_read)?;
+    let Some(row) = row else {
+        let text = format!("there is no checkpoint {checkpoint}; it may have been replaced by a newer one");
+        return Err(Status::not_found(text));
+    };
+    let path = service.shared.artifacts.path(&row.file);
+    let opened = tokio::fs::File::open(&path).await;
+    let mut file = opened.map_err(|error| Status::data_loss(format!("{}: {error}", path.display())))?;
+    let length =
+        file.metadata().await.map_err(|error| Status::data_loss(format!("{}: {error}", path.display())))?.len();
+    if i64::try_from(length) != Ok(row.bytes) {
+        let text = format!("{} has {length} bytes, {} were saved: it is damaged", path.display(), row.bytes);
+        return Err(Status::data_loss(text));
+    }
+    Ok(Response::new(answers(|to| async move {
+        loop {
+            let mut data = vec![0; CHUNK_BYTES];
+            let read = file.read(&mut data).await;
+            let read = read.map_err(|error| Status::data_loss(format!("{}: {error}", path.display())))?;
+            data.truncate(read);
+            if read == 0 || to.send(Ok(wire::Chunk { data: data.into() })).await.is_err() {
+                return Ok(());
+            }
+        }
+    })))
+}
+
+fn cannot_write(error: io::Error) -> Status {
+    tracing::error!(%error, "a checkpoint cannot be written");
+    Status::unavailable(format!("the checkpoint cannot be written: {error}; is the disk full?"))
+}

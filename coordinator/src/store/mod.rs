@@ -1,0 +1,163 @@
+//! The database: one writing connection, others that only read.
+//!
+//! `write` puts what the driver has gathered on disk in one transaction; `restore` gives a starting scheduler its
+//! state back; `read` answers questions of clients.
+
+mod read;
+mod restore;
+mod write;
+
+pub(crate) use read::{CheckpointRow, Reader, StoredSweep, TrialPlace};
+pub(crate) use write::{
+    AttemptFacts, EventRow, LogRow, NewCheckpoint, Outcome, Pending, PointRow, SweepRow, TrialRow, Write,
+};
+
+use sqlx::migrate::MigrateError;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, SqliteConnection};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use thiserror::Error;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+/// Connections that only read.
+const READERS: u32 = 4;
+/// How long to wait for another process that has the file locked, as a backup does.
+const BUSY_MAX: Duration = Duration::from_secs(1);
+
+/// Why the store cannot be used.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The database refuses, for a reason that time does not mend.
+    #[error("the store {path} cannot be used: {action}: {source}", path = path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What it said.
+        source: sqlx::Error,
+    },
+    /// Its schema is not one that this program knows.
+    #[error(
+        "the store {path} was written by a newer alpharho ({source}); use that version, or another file with --store",
+        path = path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Which migration is unknown.
+        source: MigrateError,
+    },
+    /// Its schema could not be brought up to date.
+    #[error("the schema of the store {path} could not be brought up to date: {source}", path = path.display())]
+    Migration {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: MigrateError,
+    },
+    /// A row that this program would not have written.
+    #[error("the store {path} is damaged: {problem}; restore it from a copy, or use another file with --store", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Which row, and what is wrong with it.
+        problem: String,
+    },
+}
+
+/// The writing side.
+#[derive(Debug)]
+pub(crate) struct Store {
+    path: PathBuf,
+    id: String,
+    /// `None` after a failure: the next transaction begins on a fresh connection.
+    connection: Option<SqliteConnection>,
+    reader: Reader,
+}
+
+impl Store {
+    /// Opens or makes the file and brings its schema up to date.
+    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
+        let problem = |action| move |source| StoreError::Database { path: path.to_owned(), action, source };
+        let mut connection = connect(path).await.map_err(problem("opening it"))?;
+        MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(|source| match source {
+            MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
+                StoreError::Newer { path: path.to_owned(), source }
+            }
+            source => StoreError::Migration { path: path.to_owned(), source },
+        })?;
+        let id = sqlx::query_scalar("SELECT id FROM store").fetch_one(&mut connection);
+        let id: String = id.await.map_err(problem("reading its id"))?;
+        let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(
+            SqliteConnectOptions::new()
+                .filename(path)
+                .read_only(true)
+                .busy_timeout(BUSY_MAX)
+                .disable_statement_logging(),
+        );
+        let readers = readers.await.map_err(problem("opening it to read"))?;
+        Ok(Self { path: path.to_owned(), id, connection: Some(connection), reader: Reader::new(readers) })
+    }
+
+    /// Drawn when the file was made.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    fn error(&self, action: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+        let path = self.path.clone();
+        move |source| StoreError::Database { path, action, source }
+    }
+
+    fn damaged(&self, problem: String) -> StoreError {
+        StoreError::Damaged { path: self.path.clone(), problem }
+    }
+}
+
+async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_MAX)
+        .disable_statement_logging()
+        .connect()
+        .await
+}
+
+/// Whether a failed transaction may succeed later: a full disk, a locked file, an input or output error. Anything
+/// else is a mistake of ours or a damaged file, and waiting would only hide it.
+pub(crate) fn may_mend(error: &sqlx::Error) -> bool {
+    /// Primary result codes of SQLite: BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL.
+    const MENDING: [i64; 9] = [5, 6, 7, 8, 9, 10, 13, 14, 15];
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => {
+            error.code().and_then(|code| code.parse::<i64>().ok()).is_some_and(|code| MENDING.contains(&(code & 0xff)))
+        }
+        _ => false,
+    }
+}
+
+/// SQLite's whole numbers are signed; ours that are not fit, or (seeds, which may be any 64 bits) come back the same.
+pub(crate) fn signed(value: u64) -> i64 {
+    i64::from_ne_bytes(value.to_ne_bytes())
+}
+
+/// The other way.
+pub(crate) fn unsigned(value: i64) -> u64 {
+    u64::from_ne_bytes(value.to_ne_bytes())
+}

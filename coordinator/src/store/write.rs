@@ -1,0 +1,437 @@
+//! Everything that one batch must remember, in one transaction.
+
+use super::{Store, StoreError, connect, signed};
+use sqlx::{Connection, QueryBuilder, Row, Sqlite, SqliteConnection};
+use std::collections::BTreeMap;
+use sweeps::ids::{SlotId, Token, TrialId, WorkerId};
+use sweeps::metrics::Goal;
+use sweeps::scheduler::{TrialRecord, TrialState};
+
+/// Rows put in by one statement. Few enough that the statements of all sizes stay prepared.
+const ROWS_PER_STATEMENT: usize = 32;
+
+/// What a batch has gathered. Carried out in the order: `writes`, points, best epochs, logs, events.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    pub(crate) writes: Vec<Write>,
+    pub(crate) points: Vec<PointRow>,
+    /// Trials whose best epoch is to be found anew, by which metric.
+    pub(crate) best: BTreeMap<TrialId, (String, Goal)>,
+    pub(crate) logs: Vec<LogRow>,
+    pub(crate) events: Vec<EventRow>,
+}
+
+impl Pending {
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { writes, points, best, logs, events } = self;
+        writes.is_empty() && points.is_empty() && best.is_empty() && logs.is_empty() && events.is_empty()
+    }
+}
+
+/// What a transaction has found out.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// Ids of the checkpoints of the batch, in order.
+    pub(crate) checkpoints: Vec<u64>,
+    /// Files whose rows are gone.
+    pub(crate) files: Vec<String>,
+}
+
+/// One change of rows.
+#[derive(Debug)]
+pub(crate) enum Write {
+    Sweep(Box<SweepRow>),
+    Trials(Vec<TrialRow>),
+    SweepLimits {
+        sweep: String,
+        limits_json: String,
+    },
+    SweepPaused {
+        sweep: String,
+        paused: bool,
+    },
+    /// All trials of a sweep, and all that belongs to them.
+    SweepCleared {
+        sweep: String,
+    },
+    Trial {
+        record: TrialRecord,
+        at_ms: i64,
+    },
+    AttemptStarted {
+        token: Token,
+        slot: SlotId,
+        host: String,
+        device: String,
+        at_ms: i64,
+    },
+    AttemptFacts(Box<AttemptFacts>),
+    AttemptEnded {
+        token: Token,
+        end_json: String,
+        at_ms: i64,
+    },
+    TrainTime {
+        trial: TrialId,
+        duration_ms: u64,
+    },
+    Checkpoint(Box<NewCheckpoint>),
+    /// The trial is completed: only these kinds stay.
+    KeepCheckpoints {
+        trial: TrialId,
+        best: bool,
+        latest: bool,
+    },
+    /// An attempt is over: what it saved after epochs that it never reported is not to go on from.
+    ForgetUnreported {
+        trial: TrialId,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct SweepRow {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) file_name: String,
+    pub(crate) yaml: String,
+    pub(crate) spec_json: String,
+    pub(crate) fingerprint: String,
+    pub(crate) limits_json: String,
+    pub(crate) scripted: bool,
+    pub(crate) submitted_ms: i64,
+}
+
+#[derive(Debug)]
+pub(crate) struct TrialRow {
+    pub(crate) id: TrialId,
+    pub(crate) sweep: String,
+    pub(crate) key: String,
+    pub(crate) number: u32,
+    pub(crate) alpha: f64,
+    pub(crate) resolution: u32,
+    pub(crate) seed: u64,
+    pub(crate) parameters_json: String,
+    pub(crate) settings_json: String,
+    pub(crate) mult_adds: u64,
+    pub(crate) params: u64,
+    pub(crate) epochs: u32,
+}
+
+/// What a trainer says of itself when it runs.
+#[derive(Debug)]
+pub(crate) struct AttemptFacts {
+    pub(crate) token: Token,
+    pub(crate) device: String,
+    pub(crate) threads: u32,
+    pub(crate) instruction_set: String,
+    pub(crate) libtorch: String,
+    pub(crate) resumed_epoch: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct NewCheckpoint {
+    pub(crate) token: Token,
+    pub(crate) epoch: u32,
+    pub(crate) step: u64,
+    pub(crate) bytes: u64,
+    pub(crate) sha256: String,
+    pub(crate) file: String,
+    pub(crate) best: bool,
+    pub(crate) at_ms: i64,
+}
+
+#[derive(Debug)]
+pub(crate) struct PointRow {
+    pub(crate) trial: TrialId,
+    pub(crate) attempt: u32,
+    pub(crate) name: String,
+    pub(crate) step: u64,
+    pub(crate) value: f64,
+}
+
+#[derive(Debug)]
+pub(crate) struct LogRow {
+    pub(crate) trial: TrialId,
+    pub(crate) attempt: u32,
+    pub(crate) at_ms: i64,
+    pub(crate) text: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct EventRow {
+    pub(crate) sequence: u64,
+    pub(crate) at_ms: i64,
+    /// Empty: of no sweep.
+    pub(crate) sweep: String,
+    pub(crate) trial: Option<TrialId>,
+    pub(crate) json: String,
+}
+
+impl Store {
+    /// Puts a batch on disk: all of it, or nothing. After an error it may be tried again as it is.
+    pub(crate) async fn commit(&mut self, pending: &Pending) -> Result<Outcome, sqlx::Error> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => connect(&self.path).await?,
+        };
+        match transaction(&mut connection, pending).await {
+            Ok(outcome) => {
+                self.connection = Some(connection);
+                Ok(outcome)
+            }
+            Err(error) => {
+                // Closing rolls back whatever state the connection is in.
+                drop(connection.close().await);
+                Err(error)
+            }
+        }
+    }
+
+    /// The writing connection, to read what the last transaction has left.
+    pub(super) async fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => connect(&self.path).await.map_err(self.error("opening it again"))?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+}
+
+async fn transaction(connection: &mut SqliteConnection, pending: &Pending) -> Result<Outcome, sqlx::Error> {
+    let mut outcome = Outcome::default();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    for write in &pending.writes {
+        apply(connection, write, &mut outcome).await?;
+    }
+    for rows in pending.points.chunks(ROWS_PER_STATEMENT) {
+        let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO metrics (trial, name, step, attempt, value) ");
+        query.push_values(rows, |mut row, point| {
+            row.push_bind(signed(point.trial.0))
+                .push_bind(&point.name)
+                .push_bind(signed(point.step))
+                .push_bind(point.attempt)
+                .push_bind(point.value);
+        });
+        query.push(" ON CONFLICT DO UPDATE SET value = excluded.value");
+        query.build().execute(&mut *connection).await?;
+    }
+    for (trial, (metric, goal)) in &pending.best {
+        let best = match goal {
+            Goal::Maximize => BEST_EPOCH_MAXIMIZE,
+            Goal::Minimize => BEST_EPOCH_MINIMIZE,
+        };
+        sqlx::query(best).bind(signed(trial.0)).bind(metric).execute(&mut *connection).await?;
+    }
+    for rows in pending.logs.chunks(ROWS_PER_STATEMENT) {
+        let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO logs (trial, attempt, time_ms, text) ");
+        query.push_values(rows, |mut row, line| {
+            row.push_bind(signed(line.trial.0)).push_bind(line.attempt).push_bind(line.at_ms).push_bind(&line.text);
+        });
+        query.build().execute(&mut *connection).await?;
+    }
+    for rows in pending.events.chunks(ROWS_PER_STATEMENT) {
+        let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO events (sequence, time_ms, sweep, trial, json) ");
+        query.push_values(rows, |mut row, event| {
+            row.push_bind(signed(event.sequence))
+                .push_bind(event.at_ms)
+                .push_bind(&event.sweep)
+                .push_bind(event.trial.map(|trial| signed(trial.0)))
+                .push_bind(&event.json);
+        });
+        query.build().execute(&mut *connection).await?;
+    }
+    sqlx::query("COMMIT").execute(&mut *connection).await?;
+    Ok(outcome)
+}
+
+const BEST_EPOCH_MAXIMIZE: &str = "
+    UPDATE trials SET best_epoch = coalesce(
+        (SELECT step FROM newest_metrics WHERE trial = ?1 AND name = ?2 ORDER BY value DESC, step LIMIT 1), 0)
+    WHERE id = ?1";
+const BEST_EPOCH_MINIMIZE: &str = "
+    UPDATE trials SET best_epoch = coalesce(
+        (SELECT step FROM newest_metrics WHERE trial = ?1 AND name = ?2 ORDER BY value, step LIMIT 1), 0)
+    WHERE id = ?1";
+
+async fn apply(connection: &mut SqliteConnection, write: &Write, outcome: &mut Outcome) -> Result<(), sqlx::Error> {
+    match write {
+        Write::Sweep(row) => put_sweep(connection, row).await,
+        Write::Trials(rows) => put_trials(connection, rows).await,
+        Write::SweepLimits { sweep, limits_json } => {
+            let query = sqlx::query("UPDATE sweeps SET limits_json = ? WHERE name = ?").bind(limits_json).bind(sweep);
+            query.execute(connection).await.map(drop)
+        }
+        Write::SweepPaused { sweep, paused } => {
+            let query = sqlx::query("UPDATE sweeps SET paused = ? WHERE name = ?").bind(paused).bind(sweep);
+            query.execute(connection).await.map(drop)
+        }
+        Write::SweepCleared { sweep } => clear_sweep(connection, sweep, outcome).await,
+        Write::Trial { record, at_ms } => put_record(connection, record, *at_ms).await,
+        Write::AttemptStarted { token, slot, host, device, at_ms } => {
+            let SlotId { worker, index } = slot;
+            start_attempt(connection, *token, *worker, *index, (host, device), *at_ms).await
+        }
+        Write::AttemptFacts(facts) => put_facts(connection, facts).await,
+        Write::AttemptEnded { token, end_json, at_ms } => {
+            let query = sqlx::query("UPDATE attempts SET ended_ms = ?, end_json = ? WHERE trial = ? AND attempt = ?");
+            let query = query.bind(at_ms).bind(end_json).bind(signed(token.trial.0)).bind(token.attempt);
+            query.execute(connection).await.map(drop)
+        }
+        Write::TrainTime { trial, duration_ms } => {
+            let query = sqlx::query("UPDATE trials SET train_ms = train_ms + ? WHERE id = ?");
+            query.bind(signed(*duration_ms)).bind(signed(trial.0)).execute(connection).await.map(drop)
+        }
+        Write::Checkpoint(checkpoint) => put_checkpoint(connection, checkpoint, outcome).await,
+        Write::KeepCheckpoints { trial, best, latest } => {
+            let query = sqlx::query(
+                "DELETE FROM checkpoints WHERE trial = ? AND NOT ((best AND ?) OR (latest AND ?)) RETURNING file",
+            );
+            let gone = query.bind(signed(trial.0)).bind(best).bind(latest).fetch_all(connection).await?;
+            gather_files(&gone, outcome)
+        }
+        Write::ForgetUnreported { trial } => {
+            let query = sqlx::query(
+                "DELETE FROM checkpoints WHERE trial = ?1
+                 AND epoch > (SELECT epochs_done FROM trials WHERE id = ?1) RETURNING file",
+            );
+            let gone = query.bind(signed(trial.0)).fetch_all(connection).await?;
+            gather_files(&gone, outcome)
+        }
+    }
+}
+
+fn gather_files(rows: &[sqlx::sqlite::SqliteRow], outcome: &mut Outcome) -> Result<(), sqlx::Error> {
+    for row in rows {
+        outcome.files.push(row.try_get("file")?);
+    }
+    Ok(())
+}
+
+async fn put_sweep(connection: &mut SqliteConnection, row: &SweepRow) -> Result<(), sqlx::Error> {
+    let query = sqlx::query(
+        "INSERT INTO sweeps (name, description, file_name, yaml, spec_json, fingerprint, limits_json, scripted, submitted_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (name) DO UPDATE SET description = excluded.description, file_name = excluded.file_name,
+         yaml = excluded.yaml, spec_json = excluded.spec_json, fingerprint = excluded.fingerprint,
+         limits_json = excluded.limits_json, scripted = excluded.scripted",
+    );
+    let query = query.bind(&row.name).bind(&row.description).bind(&row.file_name).bind(&row.yaml).bind(&row.spec_json);
+    let query = query.bind(&row.fingerprint).bind(&row.limits_json).bind(row.scripted).bind(row.submitted_ms);
+    query.execute(connection).await.map(drop)
+}
+
+async fn put_trials(connection: &mut SqliteConnection, rows: &[TrialRow]) -> Result<(), sqlx::Error> {
+    let pending = TrialState::Pending;
+    let state_json = proto::convert::to_json(&pending);
+    for rows in rows.chunks(ROWS_PER_STATEMENT) {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO trials (id, sweep, key, number, alpha, resolution, seed, parameters_json, settings_json,
+             mult_adds, params, epochs, state, state_json) ",
+        );
+        query.push_values(rows, |mut values, row| {
+            values
+                .push_bind(signed(row.id.0))
+                .push_bind(&row.sweep)
+                .push_bind(&row.key)
+                .push_bind(row.number)
+                .push_bind(row.alpha)
+                .push_bind(row.resolution)
+                .push_bind(signed(row.seed))
+                .push_bind(&row.parameters_json)
+                .push_bind(&row.settings_json)
+                .push_bind(signed(row.mult_adds))
+                .push_bind(signed(row.params))
+                .push_bind(row.epochs)
+                .push_bind(pending.word())
+                .push_bind(&state_json);
+        });
+        query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+async fn clear_sweep(connection: &mut SqliteConnection, sweep: &str, outcome: &mut Outcome) -> Result<(), sqlx::Error> {
+    const OF_SWEEP: [&str; 5] = [
+        "DELETE FROM metrics WHERE trial IN (SELECT id FROM trials WHERE sweep = ?)",
+        "DELETE FROM logs WHERE trial IN (SELECT id FROM trials WHERE sweep = ?)",
+        "DELETE FROM attempts WHERE trial IN (SELECT id FROM trials WHERE sweep = ?)",
+        "DELETE FROM events WHERE sweep = ?",
+        "DELETE FROM trials WHERE sweep = ?",
+    ];
+    let gone =
+        sqlx::query("DELETE FROM checkpoints WHERE trial IN (SELECT id FROM trials WHERE sweep = ?) RETURNING file");
+    gather_files(&gone.bind(sweep).fetch_all(&mut *connection).await?, outcome)?;
+    for statement in OF_SWEEP {
+        sqlx::query(statement).bind(sweep).execute(&mut *connection).await?;
+    }
+    sqlx::query("UPDATE sweeps SET paused = 0 WHERE name = ?").bind(sweep).execute(connection).await.map(drop)
+}
+
+async fn put_record(connection: &mut SqliteConnection, record: &TrialRecord, at_ms: i64) -> Result<(), sqlx::Error> {
+    let TrialRecord { trial, sweep: _, state, attempts, restarts, losses, epochs_done } = record;
+    let query = sqlx::query(
+        "UPDATE trials SET state = ?1, state_json = ?2, attempts = ?3, restarts = ?4, losses = ?5, epochs_done = ?6,
+         ended_ms = CASE WHEN ?7 THEN coalesce(ended_ms, ?8) END
+         WHERE id = ?9",
+    );
+    let query =
+        query.bind(state.word()).bind(proto::convert::to_json(state)).bind(attempts).bind(restarts).bind(losses);
+    let query = query.bind(epochs_done).bind(state.is_over()).bind(at_ms).bind(signed(trial.id.0));
+    query.execute(connection).await.map(drop)
+}
+
+async fn start_attempt(
+    connection: &mut SqliteConnection,
+    token: Token,
+    worker: WorkerId,
+    slot: u32,
+    (host, device): (&str, &str),
+    at_ms: i64,
+) -> Result<(), sqlx::Error> {
+    let query = sqlx::query(
+        "INSERT INTO attempts (trial, attempt, worker, slot, host, device, started_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    );
+    let query = query.bind(signed(token.trial.0)).bind(token.attempt).bind(worker.to_string()).bind(slot);
+    query.bind(host).bind(device).bind(at_ms).execute(&mut *connection).await?;
+    let query = sqlx::query("UPDATE trials SET started_ms = coalesce(started_ms, ?) WHERE id = ?");
+    query.bind(at_ms).bind(signed(token.trial.0)).execute(connection).await.map(drop)
+}
+
+async fn put_facts(connection: &mut SqliteConnection, facts: &AttemptFacts) -> Result<(), sqlx::Error> {
+    let AttemptFacts { token, device, threads, instruction_set, libtorch, resumed_epoch } = facts;
+    let query = sqlx::query(
+        "UPDATE attempts SET device = ?, threads = ?, instruction_set = ?, libtorch = ?, resumed_epoch = ?
+         WHERE trial = ? AND attempt = ?",
+    );
+    let query = query.bind(device).bind(threads).bind(instruction_set).bind(libtorch).bind(resumed_epoch);
+    query.bind(signed(token.trial.0)).bind(token.attempt).execute(connection).await.map(drop)
+}
+
+/// Puts it in as the latest, and the best if it is; removes what is neither any more. The newest one that can be
+/// gone on from, which is of an epoch that was reported, always stays.
+async fn put_checkpoint(
+    connection: &mut SqliteConnection,
+    checkpoint: &NewCheckpoint,
+    outcome: &mut Outcome,
+) -> Result<(), sqlx::Error> {
+    let NewCheckpoint { token, epoch, step, bytes, sha256, file, best, at_ms } = checkpoint;
+    let trial = signed(token.trial.0);
+    let query = sqlx::query("UPDATE checkpoints SET latest = 0, best = best AND NOT ? WHERE trial = ?");
+    query.bind(best).bind(trial).execute(&mut *connection).await?;
+    let query = sqlx::query_scalar::<_, i64>(
+        "INSERT INTO checkpoints (trial, attempt, epoch, step, bytes, sha256, file, best, latest, saved_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?)
+         ON CONFLICT (trial, sha256) DO UPDATE SET latest = 1, best = best OR excluded.best
+         RETURNING id",
+    );
+    let query = query.bind(trial).bind(token.attempt).bind(epoch).bind(signed(*step)).bind(signed(*bytes)).bind(sha256);
+    let id = query.bind(file).bind(best).bind(at_ms).fetch_one(&mut *connection).await?;
+    outcome.checkpoints.push(super::unsigned(id));
+    let query = sqlx::query(
+        "DELETE FROM checkpoints WHERE trial = ?1 AND NOT latest AND NOT best AND id <> coalesce(
+             (SELECT id FROM checkpoints WHERE trial = ?1 AND epoch <= (SELECT epochs_done FROM trials WHERE id = ?1)
+              ORDER BY latest DESC, id DESC LIMIT 1), 0)
+         RETURNING file",
+    );
+    gather_files(&query.bind(trial).fetch_all(connection).await?, outcome)
+}
