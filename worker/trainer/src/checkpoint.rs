@@ -128,7 +128,8 @@ pub fn load(path: &Path, model: &mut Model, trial: &Trial) -> Result<Progress> {
 /// When it is not one of ours.
 pub fn read_header(file: &[u8]) -> Result<Header> {
     let (_, metadata) = SafeTensors::read_metadata(file)?;
-    let entry = metadata.metadata().as_ref().and_then(|entries| entries.get(ENTRY)).context("it has no header of ours")?;
+    let entry =
+        metadata.metadata().as_ref().and_then(|entries| entries.get(ENTRY)).context("it has no header of ours")?;
     Ok(serde_json::from_str(entry)?)
 }
 

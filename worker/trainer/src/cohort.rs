@@ -281,7 +281,8 @@ impl Cohort<'_> {
 
     /// Saves within an epoch, when it is time.
     fn save_in_time(&mut self) {
-        let due = |member: &Member| self.saved_at.elapsed().as_secs_f64() >= 60.0 * member.trial.checkpoint.every_minutes;
+        let due =
+            |member: &Member| self.saved_at.elapsed().as_secs_f64() >= 60.0 * member.trial.checkpoint.every_minutes;
         if !self.members.iter().any(due) {
             return;
         }

@@ -45,7 +45,7 @@ fn train(orders: &Receiver<Order>) -> Result<()> {
     let Order::Start(start) = orders.recv().context("the agent went away before it gave an order")? else {
         anyhow::bail!("the first order must be a start");
     };
-    trainer::cohort::run(start, orders, &Speech::default())
+    trainer::cohort::run(start, orders, &Speech::to(Box::new(std::io::stdout())))
 }
 
 fn code(code: i32) -> ExitCode {

@@ -95,12 +95,6 @@ pub fn average(average: &mut Tensor, weights: &Tensor, decay: f64) {
     let _ = average.lerp_(weights, 1.0 - decay);
 }
 
-/// A buffer of `len` values of f32, all `value`.
-#[must_use]
-pub fn filled(len: usize, value: f64, device: Device) -> Tensor {
-    Tensor::full([signed(len)], value, (Kind::Float, device))
-}
-
 #[expect(clippy::cast_possible_truncation, reason = "settings are computed in f64 and applied in f32")]
 fn narrow(value: f64) -> f32 {
     value as f32

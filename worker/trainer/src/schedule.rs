@@ -37,8 +37,9 @@ mod tests {
 
     #[test]
     fn it_rises_first_where_asked() {
-        let training =
-            training(serde_json::json!({"epochs": 10, "schedule": {"warmup_epochs": 2, "every_epochs": 1, "decay": 0.5}}));
+        let training = training(
+            serde_json::json!({"epochs": 10, "schedule": {"warmup_epochs": 2, "every_epochs": 1, "decay": 0.5}}),
+        );
         check(&training, 0.0, 0.0);
         check(&training, 0.5, 0.045 * 0.25);
         check(&training, 1.5, 0.045 * 0.75 * 0.5);

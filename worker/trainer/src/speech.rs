@@ -11,33 +11,36 @@ use std::time::{Duration, Instant};
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
 
 /// Says things to the agent.
-#[derive(Debug)]
 pub struct Speech {
-    last: Mutex<Instant>,
+    mouth: Mutex<Mouth>,
 }
 
-impl Default for Speech {
-    fn default() -> Self {
-        Self { last: Mutex::new(Instant::now()) }
-    }
+struct Mouth {
+    out: Box<dyn Write + Send>,
+    last: Instant,
 }
 
 impl Speech {
+    /// Speaks to `out`, a line a thing.
+    #[must_use]
+    pub fn to(out: Box<dyn Write + Send>) -> Self {
+        Self { mouth: Mutex::new(Mouth { out, last: Instant::now() }) }
+    }
+
     /// Says one thing. An agent that does not listen any more is gone, and the end of its orders says so too:
     /// nothing is done about it here.
     pub fn say(&self, said: &Said) {
         let Ok(mut line) = serde_json::to_string(said) else { return };
         line.push('\n');
-        let Ok(mut last) = self.last.lock() else { return };
-        let mut out = std::io::stdout().lock();
-        if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_ok() {
-            *last = Instant::now();
+        let Ok(mut mouth) = self.mouth.lock() else { return };
+        if mouth.out.write_all(line.as_bytes()).and_then(|()| mouth.out.flush()).is_ok() {
+            mouth.last = Instant::now();
         }
     }
 
     /// Says that the trainer lives, if nothing was said for a while.
     pub fn alive(&self) {
-        let quiet = self.last.lock().is_ok_and(|last| last.elapsed() >= ALIVE_EVERY);
+        let quiet = self.mouth.lock().is_ok_and(|mouth| mouth.last.elapsed() >= ALIVE_EVERY);
         if quiet {
             self.say(&Said::Alive);
         }

@@ -41,7 +41,6 @@ pub struct Segment {
 
 impl Segment {
     /// Its view of a flat buffer, in its shape.
-    #[must_use]
     pub fn view(&self, flat: &Tensor) -> Tensor {
         let part = flat.narrow(0, signed(self.offset), signed(self.len));
         match self.shape[..] {
@@ -64,13 +63,9 @@ pub struct Statistic {
 
 impl Statistic {
     /// Views of the means and the variances in the flat buffer of statistics.
-    #[must_use]
     pub fn views(&self, flat: &Tensor) -> (Tensor, Tensor) {
         let channels = signed(self.channels);
-        (
-            flat.narrow(0, signed(self.offset), channels),
-            flat.narrow(0, signed(self.offset) + channels, channels),
-        )
+        (flat.narrow(0, signed(self.offset), channels), flat.narrow(0, signed(self.offset) + channels, channels))
     }
 }
 

@@ -125,7 +125,6 @@ impl Model {
     }
 
     /// BatchNorm's running statistics, flat.
-    #[must_use]
     pub fn statistics(&self) -> &Tensor {
         &self.statistics
     }
@@ -155,7 +154,6 @@ impl Model {
     }
 
     /// Logits in f32, `[n, classes]`, of u8 images `[n, ρ, ρ, 3]`.
-    #[must_use]
     pub fn logits(&self, images: &Tensor, mode: Mode<'_>) -> Tensor {
         // [0, 255] to [−1, 1]; the NHWC buffer seen as NCHW keeps its strides, which are channels-last.
         let input = (images.to_kind(Kind::Float) * (1.0 / 127.5) - 1.0).permute([0, 3, 1, 2]);
@@ -238,8 +236,7 @@ impl Model {
             Connection::Depthwise => i64::from(convolution.channels),
         };
         let padding = i64::from((convolution.kernel - 1) / 2);
-        let mut output =
-            input.conv2d(&weight, bias.as_ref(), i64::from(convolution.stride), padding, 1_i64, groups);
+        let mut output = input.conv2d(&weight, bias.as_ref(), i64::from(convolution.stride), padding, 1_i64, groups);
         if let (Some(scale), Some(shift), Some(statistic)) = (bound.scale, bound.shift, bound.statistic) {
             let (mean, variance) = self.layout.statistics[statistic].views(&self.statistics);
             let (batch_statistics, momentum) = match mode {
@@ -343,9 +340,10 @@ mod tests {
         Model::new(network, &training, 1, Device::Cpu)
     }
 
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 255")]
     fn images(count: u8) -> (Tensor, Tensor) {
-        let bytes: Vec<u8> =
-            (0..usize::from(count) * 32 * 32 * 3).map(|at| u8::try_from((at * 7 + at / 3) % 256).unwrap()).collect();
+        let noise = |at| (random::hashed_uniform(5, 0, 0, at) * 256.0) as u8;
+        let bytes: Vec<u8> = (0..u64::from(count) * 32 * 32 * 3).map(noise).collect();
         let labels: Vec<i64> = (0..count).map(|at| i64::from(at % 10)).collect();
         (Tensor::from_slice(&bytes).view([i64::from(count), 32, 32, 3]), Tensor::from_slice(&labels))
     }
@@ -383,7 +381,8 @@ mod tests {
             tch::no_grad(|| model.flat.weights.copy_(&(&start + &direction * distance)));
             model.gradient(&images, &labels, mode).0.double_value(&[])
         };
-        let step = 1e-3;
+        // Short enough for the slope to hold: BatchNorm over eight images makes it steep.
+        let step = 0.01 / slope;
         let measured = (loss_at(step) - loss_at(-step)) / (2.0 * step);
         assert!((measured - slope).abs() < 0.05 * slope, "{measured} is not {slope}");
     }
@@ -415,13 +414,16 @@ mod tests {
 
     #[test]
     fn half_precision_is_near() {
-        let (images, _) = images(4);
-        let logits = |precision: &str| {
-            model(serde_json::json!({"epochs": 1, "precision": precision, "init_std": 0.3}))
-                .logits(&images, Mode::Estimate { decay: 0.0 })
+        let (images, labels) = images(64);
+        let samples: Vec<u32> = (0..64).collect();
+        let loss = |precision: &str| {
+            let mut model = model(serde_json::json!({"epochs": 1, "precision": precision}));
+            let mode = Mode::Train { step: 0, samples: &samples, decay: 0.9 };
+            let (loss, _) = model.gradient(&images, &labels, mode);
+            (loss.double_value(&[]), model.flat.gradient.norm().double_value(&[]))
         };
-        let (full, half) = (logits("f32"), logits("bf16"));
-        let distance = (&full - half).norm() / full.norm();
-        assert!(distance.double_value(&[]) < 0.1, "{distance:?}");
+        let (full, half) = (loss("f32"), loss("bf16"));
+        assert!((full.0 - half.0).abs() < 0.05 * full.0, "losses {full:?}, {half:?}");
+        assert!((full.1 - half.1).abs() < 0.2 * full.1, "losses and gradients' norms {full:?}, {half:?}");
     }
 }

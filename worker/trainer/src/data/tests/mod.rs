@@ -33,7 +33,7 @@ fn open(settings: &Data) -> Result<Dataset, DataError> {
 
 /// The sentence that opening fails with, the temporary folder's name taken out.
 fn refusal(folder: &TempDir, settings: &Data) -> String {
-    let error = open(settings).err().expect("it must be refused").to_string();
+    let error = open(settings).expect_err("it must be refused").to_string();
     error.replace(folder.path().to_str().unwrap(), "HERE")
 }
 

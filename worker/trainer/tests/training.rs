@@ -1,0 +1,245 @@
+//! The loop as a whole, on small generated photographs: it learns, resumes to the bit, and keeps members apart.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
+
+use crossbeam_channel::unbounded;
+use image::{Rgb, RgbImage};
+use proto::link::{DataPlaces, Member, Order, Said, Start};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use sweeps::ids::{Token, TrialId};
+use sweeps::scheduler::{AttemptEnd, StopReason};
+use sweeps::trial::Trial;
+use trainer::checkpoint::read_header;
+use trainer::speech::Speech;
+
+/// Where a trainer under test speaks to.
+#[derive(Clone, Default)]
+struct Ear(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Ear {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Two classes, told apart by their colour, with some noise: 40 training and 10 validation images each.
+fn photographs(folder: &Path) {
+    for (set, count) in [("train", 40_u32), ("val", 10)] {
+        for (class, hue) in [("red", 0_usize), ("green", 1)] {
+            let place = folder.join(set).join(class);
+            std::fs::create_dir_all(&place).unwrap();
+            for number in 0..count {
+                let image = RgbImage::from_fn(24, 20, |x, y| {
+                    let noise = u8::try_from((x * 31 + y * 17 + number * 13) % 97).unwrap();
+                    let mut pixel = [noise; 3];
+                    pixel[hue] += 100;
+                    Rgb(pixel)
+                });
+                image.save(place.join(format!("{number}.png"))).unwrap();
+            }
+        }
+    }
+}
+
+fn trial(folder: &Path, resolution: u32, training: serde_json::Value) -> Trial {
+    serde_json::from_value(serde_json::json!({
+        "key": format!("{resolution:032}"), "parameters": {}, "network": "mobilenet",
+        "alpha": 0.25, "resolution": resolution, "seed": 3,
+        "data": {
+            "format": "image_folder", "classes": 2,
+            "train": folder.join("train"), "validation": folder.join("val"),
+        },
+        "training": training,
+        "checkpoint": {},
+        "best": {"name": "val_top1", "goal": "maximize"},
+    }))
+    .unwrap()
+}
+
+fn settings() -> serde_json::Value {
+    serde_json::json!({
+        "epochs": 3, "batch_size": 16, "learning_rate": 0.01, "dropout": 0.1, "weight_ema": 0.9,
+        "batch_norm": {"decay": 0.9, "reestimate_batches": 2},
+    })
+}
+
+/// Trains on one thread and gives what was said.
+fn train(folder: &Path, trials: &[(Trial, Option<PathBuf>)], orders: &[Order]) -> Vec<Said> {
+    let members = trials
+        .iter()
+        .zip(1..)
+        .map(|((trial, resume), id)| Member {
+            token: Token::chief(TrialId(id), 1),
+            trial: trial.clone(),
+            resume: resume.clone(),
+        })
+        .collect();
+    let start =
+        Start { members, device: "cpu".into(), threads: 1, folder: folder.to_owned(), data: DataPlaces::default() };
+    let (sender, receiver) = unbounded();
+    for order in orders {
+        sender.send(order.clone()).unwrap();
+    }
+    let ear = Ear::default();
+    trainer::cohort::run(start, &receiver, &Speech::to(Box::new(ear.clone()))).unwrap();
+    let heard = String::from_utf8(ear.0.lock().unwrap().clone()).unwrap();
+    heard.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The newest checkpoint that was said of a trial.
+fn newest(said: &[Said], id: u64) -> PathBuf {
+    said.iter()
+        .rev()
+        .find_map(|said| match said {
+            Said::CheckpointSaved { token, path, .. } if token.trial.0 == id => Some(path.clone()),
+            _ => None,
+        })
+        .expect("a checkpoint was saved")
+}
+
+/// Everything measured of a trial that does not depend on the clock, by epoch.
+fn metrics(said: &[Said], id: u64) -> Vec<(u32, String, f64)> {
+    let clocks = ["images_per_second", "data_wait_seconds", "epoch_seconds", "eval_seconds"];
+    said.iter()
+        .filter_map(|said| match said {
+            Said::EpochFinished { token, epoch, points, .. } if token.trial.0 == id => Some((*epoch, points)),
+            _ => None,
+        })
+        .flat_map(|(epoch, points)| points.iter().map(move |point| (epoch, point.name.clone(), point.value)))
+        .filter(|(_, name, _)| !clocks.contains(&name.as_str()))
+        .collect()
+}
+
+fn end(said: &[Said], id: u64) -> AttemptEnd {
+    said.iter()
+        .find_map(|said| match said {
+            Said::Ended { token, end } if token.trial.0 == id => Some(end.clone()),
+            _ => None,
+        })
+        .expect("the member was said to have ended")
+}
+
+fn tensors(path: &Path) -> String {
+    read_header(&std::fs::read(path).unwrap()).unwrap().tensors_sha256
+}
+
+#[test]
+fn it_learns() {
+    let folder = tempfile::tempdir().unwrap();
+    photographs(folder.path());
+    let mut settings = settings();
+    settings["epochs"] = serde_json::json!(12);
+    let said = train(folder.path(), &[(trial(folder.path(), 32, settings), None)], &[]);
+    assert_eq!(end(&said, 1), AttemptEnd::Completed);
+    let metrics = metrics(&said, 1);
+    let last = |name: &str| metrics.iter().rev().find(|(_, known, _)| known == name).unwrap().2;
+    assert!(last("train_top1") > 0.9, "colours are easy: {metrics:?}");
+    assert!(metrics.iter().all(|(_, name, _)| name != "val_top5"), "there are only two classes");
+    assert!(metrics.iter().all(|(_, name, _)| sweeps::metrics::find(name).is_some()));
+}
+
+#[test]
+fn a_trial_that_was_stopped_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    photographs(folder.path());
+    let trial = trial(folder.path(), 32, settings());
+    let whole = train(folder.path(), &[(trial.clone(), None)], &[]);
+    let expected = (tensors(&newest(&whole, 1)), metrics(&whole, 1));
+
+    // The order waits already, so the trainer obeys after the first batch: in the middle of an epoch.
+    let stop = Order::Stop { token: Token::chief(TrialId(1), 1), reason: StopReason::Pause };
+    let stopped = train(folder.path(), &[(trial.clone(), None)], &[stop]);
+    assert_eq!(end(&stopped, 1), AttemptEnd::Stopped);
+    assert_eq!(metrics(&stopped, 1), []);
+    let middle = newest(&stopped, 1);
+    let resumed = train(folder.path(), &[(trial.clone(), Some(middle))], &[]);
+    assert_eq!((tensors(&newest(&resumed, 1)), metrics(&resumed, 1)), expected);
+
+    // And from the end of an epoch.
+    let first_epoch = whole
+        .iter()
+        .find_map(|said| match said {
+            Said::CheckpointSaved { path, epoch: 1, .. } => Some(path.clone()),
+            _ => None,
+        })
+        .unwrap();
+    let resumed = train(folder.path(), &[(trial, Some(first_epoch))], &[]);
+    assert_eq!(tensors(&newest(&resumed, 1)), expected.0);
+    let later: Vec<_> = expected.1.into_iter().filter(|(epoch, ..)| *epoch > 1).collect();
+    assert_eq!(metrics(&resumed, 1), later);
+}
+
+#[test]
+fn company_does_not_change_a_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    photographs(folder.path());
+    let cells: Vec<_> = [32, 24].map(|resolution| trial(folder.path(), resolution, settings())).into();
+    let together = train(folder.path(), &cells.iter().map(|cell| (cell.clone(), None)).collect::<Vec<_>>(), &[]);
+    for (cell, id) in cells.into_iter().zip(1..) {
+        let alone = train(folder.path(), &[(cell, None)], &[]);
+        assert_eq!(metrics(&alone, 1), metrics(&together, id));
+        assert_eq!(tensors(&newest(&alone, 1)), tensors(&newest(&together, id)));
+    }
+}
+
+#[test]
+fn a_member_that_diverges_ends_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    photographs(folder.path());
+    let mut wild = settings();
+    wild["learning_rate"] = serde_json::json!(1e30);
+    let trials = [(trial(folder.path(), 24, wild), None), (trial(folder.path(), 32, settings()), None)];
+    let said = train(folder.path(), &trials, &[]);
+    match end(&said, 1) {
+        AttemptEnd::Failed { reason } => assert!(reason.contains("not finite") && reason.contains("learning_rate")),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(end(&said, 2), AttemptEnd::Completed);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    photographs(folder.path());
+    let trial = trial(folder.path(), 32, settings());
+    let stop = Order::Stop { token: Token::chief(TrialId(1), 1), reason: StopReason::Pause };
+    let path = newest(&train(folder.path(), &[(trial.clone(), None)], &[stop]), 1);
+    let good = std::fs::read(&path).unwrap();
+    let mut flipped = good.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let cases = [
+        ("its tensors do not have the hash", flipped),
+        ("is damaged", good[..good.len() / 2].to_vec()),
+        ("is damaged", b"no checkpoint".to_vec()),
+    ];
+    for (expected, bytes) in cases {
+        std::fs::write(&path, bytes).unwrap();
+        match end(&train(folder.path(), &[(trial.clone(), Some(path.clone()))], &[]), 1) {
+            AttemptEnd::Failed { reason } => assert!(reason.contains(expected), "{reason}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    std::fs::write(&path, good).unwrap();
+    let mut other = trial;
+    other.key = "another".into();
+    match end(&train(folder.path(), &[(other, Some(path))], &[]), 1) {
+        AttemptEnd::Failed { reason } => assert!(reason.contains("not of another"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn missing_data_fails_every_member_with_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = train(folder.path(), &[(trial(folder.path(), 32, settings()), None)], &[]);
+    match end(&said, 1) {
+        AttemptEnd::Failed { reason } => assert!(reason.contains("train"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
