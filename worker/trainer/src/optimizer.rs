@@ -12,7 +12,7 @@
 use crate::model::flat::{Flat, Layout};
 use std::ops::Range;
 use sweeps::spec::model::{Optimizer, Training};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 /// One update of every parameter from the gradient in `flat`. Weight decay is L2 added to the gradient, after
 /// it was clipped.
