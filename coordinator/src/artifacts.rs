@@ -71,12 +71,12 @@ impl Artifacts {
         let number = self.begun.fetch_add(1, Ordering::Relaxed);
         let path = self.uploads.join(format!("{number}.part"));
         let file = tokio::fs::File::create(&path).await?;
-        Ok(Upload { file, path, hash: Sha256::new(), bytes: 0 })
+        Ok(Upload { file, part: Part(path), hash: Sha256::new(), bytes: 0 })
     }
 
     /// Gives a whole file its name. True if there was one of that name, which it has replaced.
     pub(crate) async fn keep(&self, upload: Upload, name: &str) -> io::Result<bool> {
-        let Upload { mut file, path, .. } = upload;
+        let Upload { mut file, part, .. } = upload;
         file.flush().await?;
         file.sync_all().await?;
         drop(file);
@@ -86,10 +86,10 @@ impl Artifacts {
             let folder = target.parent().unwrap_or(&root).to_owned();
             let existed = target.exists();
             std::fs::create_dir_all(&folder)?;
-            if std::fs::rename(&path, &target).is_err() {
+            if std::fs::rename(&part.0, &target).is_err() {
                 // The folder may just have been removed as empty.
                 std::fs::create_dir_all(&folder)?;
-                std::fs::rename(&path, &target)?;
+                std::fs::rename(&part.0, &target)?;
             }
             // The name, then the names of the folders that may be new.
             for folder in folder.ancestors() {
@@ -127,7 +127,7 @@ impl Artifacts {
 #[derive(Debug)]
 pub(crate) struct Upload {
     file: tokio::fs::File,
-    path: PathBuf,
+    part: Part,
     hash: Sha256,
     pub(crate) bytes: u64,
 }
@@ -143,11 +143,16 @@ impl Upload {
     pub(crate) fn sha256(&self) -> String {
         hex::encode(self.hash.clone().finalize())
     }
+}
 
-    pub(crate) async fn discard(self) {
-        drop(self.file);
+/// A file that is there for as long as this is, unless it was given another name.
+#[derive(Debug)]
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
         // What stays is removed at the next start.
-        let _ = tokio::fs::remove_file(&self.path).await;
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 
@@ -258,8 +263,7 @@ mod tests {
         assert!(!artifacts.path(&name).exists());
         assert!(!artifacts.keep(upload, &name).await.unwrap());
         assert_eq!(std::fs::read(artifacts.path(&name)).unwrap(), b"abc");
-        let dropped = artifacts.begin().await.unwrap();
-        dropped.discard().await;
+        drop(artifacts.begin().await.unwrap());
         assert_eq!(std::fs::read_dir(&artifacts.uploads).unwrap().count(), 0);
         artifacts.remove(&[name.clone(), name]);
         assert!(!folder.path().join("s").exists());

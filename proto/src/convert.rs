@@ -68,6 +68,9 @@ pub fn points(from: Vec<wire::Point>) -> Result<Vec<Point>, BadMessage> {
                     problem: format!("no metric is called {:?}", point.name),
                 });
             }
+            if i64::try_from(point.step).is_err() {
+                return Err(BadMessage::Value { field: "points", problem: format!("step {}", point.step) });
+            }
             if !point.value.is_finite() {
                 return Err(BadMessage::Value {
                     field: "points",

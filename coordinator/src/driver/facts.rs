@@ -64,7 +64,12 @@ impl Driver {
                 self.happened(&sweep, None, &happening);
                 self.pending.writes.push(Write::SweepPaused { sweep, paused });
             }
-            Fact::SweepCleared { sweep } => self.pending.writes.push(Write::SweepCleared { sweep }),
+            Fact::SweepCleared { sweep } => {
+                let scheduler = &self.scheduler;
+                self.shown.retain(|trial, _| scheduler.trial(*trial).is_some());
+                self.running.retain(|trial, _| scheduler.trial(*trial).is_some());
+                self.pending.writes.push(Write::SweepCleared { sweep });
+            }
             Fact::Trial(record) => self.remember_trial(record, maybe_over),
             Fact::AttemptStarted { token, slot } => self.attempt_started(token, slot),
             Fact::AttemptEnded { token, end } => self.attempt_ended(token, end),

@@ -171,8 +171,12 @@ impl Driver {
         let Some(record) = self.scheduler.trial(token.trial) else { return };
         let (sweep, trial) = (record.sweep.clone(), record.trial);
         let Some(running) = self.running.get_mut(&token.trial) else { return };
-        if epoch <= running.epoch || epoch > trial.epochs {
-            // Told twice; or never to be.
+        if epoch > trial.epochs {
+            tracing::warn!(%token, epoch, epochs = trial.epochs, "an epoch was reported that is not to be; it is left out");
+            return;
+        }
+        if epoch <= running.epoch {
+            // Told twice.
             return;
         }
         running.epoch = epoch;

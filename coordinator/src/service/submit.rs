@@ -2,7 +2,7 @@
 
 use crate::driver::{PricedTrial, Submission};
 use proto::wire;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use sweeps::network::Network;
 use sweeps::spec::model::Sweep;
 use tonic::Status;
@@ -33,8 +33,14 @@ fn check_name(name: &str) -> Result<(), Status> {
 
 fn price(sweep: &Sweep) -> Result<Vec<PricedTrial>, Status> {
     let mut costs = BTreeMap::new();
+    let mut keys = BTreeSet::new();
     let mut priced = Vec::new();
     for trial in sweep.expand() {
+        if !keys.insert(trial.key.clone()) {
+            let parameters = proto::convert::to_json(&trial.parameters);
+            let text = format!("sweep {}: two trials are the same: {parameters}, seed {}", sweep.name, trial.seed);
+            return Err(Status::invalid_argument(text));
+        }
         let cell = (trial.alpha.to_bits(), trial.resolution);
         let (mult_adds, params) = match costs.get(&cell) {
             Some(cost) => *cost,

@@ -6,6 +6,7 @@ use crate::driver::{Input, Uploaded};
 use proto::wire;
 use proto::wire::upload_message::Body;
 use std::io;
+use sweeps::ids::Token;
 use tokio::io::AsyncReadExt;
 use tonic::{Response, Status, Streaming};
 
@@ -25,26 +26,35 @@ pub(super) async fn receive(
         let text = format!("{token} is not current any more: its checkpoint is not wanted");
         return Err(Status::failed_precondition(text));
     };
-    let shared = &service.shared;
-    let mut upload = shared.artifacts.begin().await.map_err(cannot_write)?;
-    if let Err(status) = take(&mut stream, &mut upload, &header).await {
-        upload.discard().await;
-        return Err(status);
+    let mut upload = service.shared.artifacts.begin().await.map_err(cannot_write)?;
+    take(&mut stream, &mut upload, &header).await?;
+    // On its own: a sender that goes away now does not leave a file without a row.
+    let service = service.clone();
+    let kept = tokio::spawn(async move { keep(&service, upload, &sweep, token, &header).await });
+    let checkpoint =
+        kept.await.map_err(|error| Status::internal(format!("keeping the checkpoint failed: {error}")))??;
+    Ok(Response::new(wire::UploadReceipt { checkpoint }))
+}
+
+async fn keep(
+    service: &Service,
+    upload: Upload,
+    sweep: &str,
+    token: Token,
+    header: &wire::UploadHeader,
+) -> Result<u64, Status> {
+    let artifacts = &service.shared.artifacts;
+    let wire::UploadHeader { token: _, epoch, step, bytes, sha256, best } = header;
+    let (epoch, step, bytes, best) = (*epoch, *step, *bytes, *best);
+    let file = artifacts::file_name(sweep, token.trial.0, epoch, step, sha256);
+    let existed = artifacts.keep(upload, &file).await.map_err(cannot_write)?;
+    let uploaded = Uploaded { token, epoch, step, bytes, sha256: sha256.clone(), best, file: file.clone() };
+    let kept = service.ask(|reply| Input::Uploaded { upload: Box::new(uploaded), reply }).await?;
+    if kept.is_err() && !existed {
+        // No longer wanted since it began. A file that was there before may have a row.
+        artifacts.remove(&[file]);
     }
-    let wire::UploadHeader { epoch, step, bytes, sha256, best, .. } = header;
-    let file = artifacts::file_name(&sweep, token.trial.0, epoch, step, &sha256);
-    let existed = shared.artifacts.keep(upload, &file).await.map_err(cannot_write)?;
-    let uploaded = Box::new(Uploaded { token, epoch, step, bytes, sha256, best, file: file.clone() });
-    match service.ask(|reply| Input::Uploaded { upload: uploaded, reply }).await? {
-        Ok(checkpoint) => Ok(Response::new(wire::UploadReceipt { checkpoint })),
-        Err(status) => {
-            // No longer wanted since it began. One that was there before may have a row.
-            if !existed {
-                shared.artifacts.remove(&[file]);
-            }
-            Err(status)
-        }
-    }
+    kept
 }
 
 fn check_header(header: &wire::UploadHeader) -> Result<(), Status> {

@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-/// Messages that may wait for a worker to read them.
-const TO_WORKER_MAX: usize = 256;
+/// Messages that may wait for a worker to read them: a lease for each of its slots, and some.
+const TO_WORKER_MAX: usize = 4096;
 
 #[tonic::async_trait]
 impl Workers for Service {

@@ -386,7 +386,7 @@ impl Store {
         let query = sqlx::query_as::<_, CheckpointRow>(
             "SELECT * FROM checkpoints WHERE trial = ?1
              AND epoch <= (SELECT epochs_done FROM trials WHERE id = ?1)
-             ORDER BY latest DESC, id DESC LIMIT ?2",
+             ORDER BY attempt DESC, epoch DESC, step DESC, id DESC LIMIT ?2",
         );
         let query = query.bind(signed(trial.0)).bind(CHECKPOINTS_OFFERED);
         let checkpoints = query.fetch_all(self.connection().await?).await;

@@ -407,7 +407,7 @@ async fn put_facts(connection: &mut SqliteConnection, facts: &AttemptFacts) -> R
     query.bind(signed(token.trial.0)).bind(token.attempt).execute(connection).await.map(drop)
 }
 
-/// Puts it in as the latest, and the best if it is; removes what is neither any more. The newest one that can be
+/// Puts it in, decides which are best and latest, and removes those that are neither. The newest one that can be
 /// gone on from, which is of an epoch that was reported, always stays.
 async fn put_checkpoint(
     connection: &mut SqliteConnection,
@@ -416,21 +416,29 @@ async fn put_checkpoint(
 ) -> Result<(), sqlx::Error> {
     let NewCheckpoint { token, epoch, step, bytes, sha256, file, best, at_ms } = checkpoint;
     let trial = signed(token.trial.0);
-    let query = sqlx::query("UPDATE checkpoints SET latest = 0, best = best AND NOT ? WHERE trial = ?");
-    query.bind(best).bind(trial).execute(&mut *connection).await?;
+    if *best {
+        let query = sqlx::query("UPDATE checkpoints SET best = 0 WHERE trial = ?");
+        query.bind(trial).execute(&mut *connection).await?;
+    }
     let query = sqlx::query_scalar::<_, i64>(
         "INSERT INTO checkpoints (trial, attempt, epoch, step, bytes, sha256, file, best, latest, saved_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?)
-         ON CONFLICT (trial, sha256) DO UPDATE SET latest = 1, best = best OR excluded.best
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?)
+         ON CONFLICT (trial, sha256) DO UPDATE SET attempt = excluded.attempt, best = best OR excluded.best
          RETURNING id",
     );
     let query = query.bind(trial).bind(token.attempt).bind(epoch).bind(signed(*step)).bind(signed(*bytes)).bind(sha256);
     let id = query.bind(file).bind(best).bind(at_ms).fetch_one(&mut *connection).await?;
     outcome.checkpoints.push(super::unsigned(id));
     let query = sqlx::query(
+        "UPDATE checkpoints SET latest = id = (SELECT id FROM checkpoints WHERE trial = ?1
+             ORDER BY attempt DESC, epoch DESC, step DESC, id DESC LIMIT 1)
+         WHERE trial = ?1",
+    );
+    query.bind(trial).execute(&mut *connection).await?;
+    let query = sqlx::query(
         "DELETE FROM checkpoints WHERE trial = ?1 AND NOT latest AND NOT best AND id <> coalesce(
              (SELECT id FROM checkpoints WHERE trial = ?1 AND epoch <= (SELECT epochs_done FROM trials WHERE id = ?1)
-              ORDER BY latest DESC, id DESC LIMIT 1), 0)
+              ORDER BY attempt DESC, epoch DESC, step DESC, id DESC LIMIT 1), 0)
          RETURNING file",
     );
     gather_files(&query.bind(trial).fetch_all(connection).await?, outcome)

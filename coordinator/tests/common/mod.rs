@@ -1,5 +1,6 @@
 //! A coordinator in a runtime of its own, so that it can be ended as by SIGKILL; and a worker written by hand.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses what it needs")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 use coordinator::{Config, Coordinator};
 use proto::wire;
@@ -131,6 +132,10 @@ pub struct Client(pub SweepsClient<Channel>);
 impl Client {
     pub async fn submit(&mut self, yaml: &str) -> Result<wire::SubmitReply, Status> {
         self.submit_as(yaml, None, false).await
+    }
+
+    pub async fn submitted(&mut self, yaml: &str) {
+        self.submit(yaml).await.unwrap();
     }
 
     pub async fn submit_as(

@@ -1,0 +1,98 @@
+//! Files that come in whole or not at all, and stay as long as they are wanted.
+
+mod common;
+
+use common::{Agent, Client, House, files, sweep_yaml};
+use sweeps::ids::Token;
+use sweeps::scheduler::AttemptEnd;
+use tonic::Code;
+
+async fn running(house: &House, keep: &str, epochs: u32) -> (Client, Agent, Token) {
+    let mut client = house.client().await;
+    let yaml = format!("{}checkpoint: {{keep: {keep}}}\n", sweep_yaml("s", &[1.0], epochs));
+    client.submitted(&yaml).await;
+    let mut agent = house.agent(1, 1, &[]).await;
+    let (lease, _) = agent.granted().await;
+    (client, agent, lease)
+}
+
+#[tokio::test]
+async fn what_is_not_as_announced_is_refused_and_leaves_nothing() {
+    let house = House::open().await;
+    let (mut client, agent, lease) = running(&house, "[best, latest]", 3).await;
+    let right = "f15e11e91ffd9f83459fe74d8533b71aec85c7d5b7b3c51dd62e3fb6a53fb2ac";
+    for (bytes, sha256, code) in [
+        (7, right, Code::DataLoss),
+        (8, right, Code::DataLoss),
+        (6, right, Code::InvalidArgument),
+        (0, right, Code::InvalidArgument),
+        (u64::MAX, right, Code::InvalidArgument),
+        (7, "../../etc/passwd", Code::InvalidArgument),
+    ] {
+        let refused = agent.upload_as(lease, 1, true, b"weights", bytes, sha256).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{bytes} {sha256}: {refused}");
+    }
+    assert!(files(&house.artifacts()).is_empty());
+    assert!(client.checkpoints(1).await.is_empty());
+    assert_eq!(client.fetch(1).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn sent_twice_it_is_kept_once() {
+    let mut house = House::open().await;
+    let (mut client, agent, lease) = running(&house, "[best, latest]", 3).await;
+    let id = agent.upload(lease, 1, true, b"weights").await.unwrap();
+    assert_eq!(agent.upload(lease, 1, true, b"weights").await.unwrap(), id);
+    let rows = client.checkpoints(1).await;
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].epoch, rows[0].step, rows[0].bytes, rows[0].best, rows[0].latest), (1, 10, 7, true, true));
+    // Files that a crash has left without a row go at the next start.
+    let stray = house.artifacts().join("s/trial-1/epoch-0002-step-000020-00000000.safetensors");
+    std::fs::write(&stray, "half").unwrap();
+    house.restart().await;
+    assert!(!stray.exists());
+    let mut client = house.client().await;
+    assert_eq!(client.fetch(id).await.unwrap(), b"weights");
+    let file = house.artifacts().join(&files(&house.artifacts())[0]);
+    std::fs::write(file, "cut").unwrap();
+    let refused = client.fetch(id).await.unwrap_err();
+    assert!(refused.message().contains("has 3 bytes, 7 were saved"), "{refused}");
+}
+
+#[tokio::test]
+async fn best_and_latest_stay_and_after_the_end_only_what_is_wanted() {
+    for (keep, kept) in [("[best, latest]", &[2, 4][..]), ("[best]", &[2]), ("[latest]", &[4])] {
+        let house = House::open().await;
+        let (mut client, mut agent, lease) = running(&house, keep, 4).await;
+        for (epoch, best) in [(1, true), (2, true), (3, false), (4, false)] {
+            agent.epoch(lease, epoch, if epoch == 2 { 0.5 } else { 0.25 }).await;
+            agent.upload(lease, epoch, best, format!("after epoch {epoch}").as_bytes()).await.unwrap();
+        }
+        let epochs = |rows: &[proto::wire::Checkpoint]| rows.iter().map(|row| row.epoch).collect::<Vec<_>>();
+        assert_eq!(epochs(&client.checkpoints(1).await), [2, 4]);
+        assert_eq!(files(&house.artifacts()).len(), 2);
+        let ended = agent.end(lease, &AttemptEnd::Completed).await;
+        agent.acknowledged(ended).await;
+        assert_eq!(epochs(&client.checkpoints(1).await), kept, "{keep}");
+        assert_eq!(files(&house.artifacts()).len(), kept.len(), "{keep}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_file_is_passed_over_for_an_older_one() {
+    let house = House::open().await;
+    let (mut client, mut agent, lease) = running(&house, "[best, latest]", 5).await;
+    for (epoch, best) in [(1, true), (2, false)] {
+        let sequence = agent.epoch(lease, epoch, 0.5).await;
+        agent.acknowledged(sequence).await;
+        agent.upload(lease, epoch, best, format!("after epoch {epoch}").as_bytes()).await.unwrap();
+    }
+    let newest = client.checkpoints(1).await.pop().unwrap();
+    assert_eq!(newest.epoch, 2);
+    for file in files(&house.artifacts()).iter().filter(|file| file.contains("epoch-0002")) {
+        std::fs::remove_file(house.artifacts().join(file)).unwrap();
+    }
+    agent.end(lease, &AttemptEnd::Crashed { reason: "signal 9".to_owned() }).await;
+    let (_, member) = agent.granted().await;
+    assert_eq!(member.resume.unwrap().epoch, 1);
+}

@@ -1,0 +1,60 @@
+//! Watchers are told everything once, in order, whenever they come and however slowly they read.
+
+mod common;
+
+use common::{House, all, capped, sweep_yaml};
+use proto::wire;
+use sweeps::scheduler::AttemptEnd;
+
+#[tokio::test]
+async fn nothing_is_left_out_and_nothing_told_twice() {
+    let house = House::open().await;
+    let mut client = house.client().await;
+    // More events than a page holds.
+    let epochs = 700;
+    client.submit(&sweep_yaml("s", &[1.0], epochs)).await.unwrap();
+    client.submit(&sweep_yaml("other", &[1.0], 1)).await.unwrap();
+    let request = wire::WatchRequest { sweep: "s".to_owned(), after: 0, follow: false };
+    let live = client.0.watch(request).await.unwrap().into_inner();
+    let live = tokio::spawn(all(live));
+    let mut agent = house.agent(1, 1, &[]).await;
+    let (lease, _) = agent.granted().await;
+
+    let mut broken = Vec::new();
+    let mut after = 0;
+    for epoch in 1..=epochs {
+        agent.epoch(lease, epoch, 0.5).await;
+        if epoch % 150 == 0 {
+            // Somebody who reads a little, loses the stream, and comes back for what follows.
+            let request = wire::WatchRequest { sweep: "s".to_owned(), after, follow: true };
+            let mut stream = client.0.watch(request).await.unwrap().into_inner();
+            for _ in 0..40 {
+                let event = capped("an event", stream.message()).await.unwrap().unwrap();
+                after = event.sequence;
+                broken.push(event);
+            }
+        }
+    }
+    let ended = agent.end(lease, &AttemptEnd::Completed).await;
+    agent.acknowledged(ended).await;
+
+    let later = client.events("s", 0).await;
+    let live = capped("the end of the sweep", live).await.unwrap().unwrap();
+    broken.extend(client.events("s", after).await);
+    assert_eq!(live, later);
+    assert_eq!(broken, later);
+    assert!(later.iter().all(|event| event.sweep == "s"));
+    assert!(later.windows(2).all(|pair| pair[0].sequence < pair[1].sequence));
+    assert_eq!(later.len(), epochs as usize + 6);
+    // A status knows from where to watch.
+    assert!(client.status("s").await.sequence >= later.last().unwrap().sequence);
+    // Events of workers are of no sweep.
+    let request = wire::WatchRequest { sweep: String::new(), after: 0, follow: true };
+    let mut stream = client.0.watch(request).await.unwrap().into_inner();
+    let mut joined = false;
+    for _ in 0..5 {
+        let event = capped("an event", stream.message()).await.unwrap().unwrap();
+        joined |= event.json.contains("worker_joined") && event.sweep.is_empty();
+    }
+    assert!(joined);
+}
