@@ -119,7 +119,9 @@ impl World {
                 }
             }
             Call::Heartbeat { session } => {
+                let newest = self.scheduler.worker(worker).and_then(|view| view.session);
                 let result = self.feed(Event::Heartbeat { worker, session }, &mut commands);
+                assert!(result.is_err() || newest == Some(session), "a heartbeat of an old session");
                 self.answer(agent, if result.is_ok() { Say::Alive } else { Say::Register });
             }
             Call::Draining { session } => {
@@ -129,7 +131,9 @@ impl World {
                 let _ = self.feed(Event::WorkerLeft { worker, session }, &mut commands);
             }
             Call::Epoch { token, epoch, duration_ms } => {
+                let live = self.ledger.is_live(token);
                 let result = self.feed(Event::EpochFinished { token, epoch, duration_ms }, &mut commands);
+                assert_eq!(result.is_ok(), live, "an epoch of {token}");
                 if result.is_err() && self.now >= self.away_until {
                     self.answer(agent, Say::Gone { token });
                 }
@@ -137,7 +141,9 @@ impl World {
             Call::Ended { token, end } => {
                 let restarts = self.restarts;
                 let before = self.scheduler.trial(token.trial).cloned();
+                let live = self.ledger.is_live(token);
                 let result = self.feed(Event::AttemptEnded { token, end }, &mut commands);
+                assert_eq!(result.is_ok(), live, "the end of {token}");
                 if result.is_err() && restarts == self.restarts {
                     assert_eq!(before.as_ref(), self.scheduler.trial(token.trial), "a stale end changed the trial");
                 }

@@ -61,6 +61,10 @@ impl Ledger {
         assert!(self.live.is_empty() && self.taken.is_empty());
     }
 
+    pub(crate) fn is_live(&self, token: Token) -> bool {
+        self.live.get(&token.trial).is_some_and(|(live, _)| *live == token)
+    }
+
     fn remember(&mut self, fact: &Fact, touched: &mut Vec<TrialId>) {
         match fact {
             Fact::SweepKnown { sweep, limits } => {

