@@ -258,3 +258,72 @@ pub fn to_json<T: serde::Serialize>(value: &T) -> String {
 fn from_json<T: serde::de::DeserializeOwned>(field: &'static str, json: &str) -> Result<T, BadMessage> {
     serde_json::from_str(json).map_err(|error| BadMessage::Value { field, problem: error.to_string() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn register() -> wire::Register {
+        wire::Register {
+            worker: 7,
+            host: "gpu1".to_owned(),
+            version: "0.1.0".to_owned(),
+            process: 1,
+            slots: vec![wire::Slot { device: "cpu".to_owned() }],
+            holding: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_registration_is_checked() {
+        let slots = |count| vec![wire::Slot { device: "cpu".to_owned() }; count];
+        let held = |slot, token| vec![wire::Held { slot, token }];
+        let token = wire::Token { trial: 1, attempt: 1, replica: 0, incarnation: 1 };
+        for (register, expected) in [
+            (register(), Ok(())),
+            (wire::Register { holding: held(0, Some(token)), ..register() }, Ok(())),
+            (wire::Register { slots: slots(0), ..register() }, Err("slots: 0 are offered; 1 to 1024 can be")),
+            (wire::Register { slots: slots(1025), ..register() }, Err("slots: 1025 are offered; 1 to 1024 can be")),
+            (wire::Register { host: String::new(), ..register() }, Err("host: has 0 bytes; 1 to 256 are allowed")),
+            (wire::Register { host: "x".repeat(300), ..register() }, Err("host: has 300 bytes; 1 to 256 are allowed")),
+            (
+                wire::Register { holding: held(1, Some(token)), ..register() },
+                Err("holding: names a slot that is not offered"),
+            ),
+            (wire::Register { holding: held(0, None), ..register() }, Err("the message has no token")),
+        ] {
+            let result = registration(register).map(|_| ()).map_err(|bad| bad.to_string());
+            assert_eq!(result, expected.map_err(str::to_owned));
+        }
+    }
+
+    #[test]
+    fn a_report_is_checked() {
+        use wire::report::Body;
+        let token = Some(wire::Token { trial: 1, attempt: 1, replica: 0, incarnation: 1 });
+        let point = |name: &str, step, value| wire::Point { name: name.to_owned(), step, value };
+        let points = |point| Body::Points(wire::Points { points: vec![point] });
+        let epoch = |epoch| Body::EpochFinished(wire::EpochFinished { epoch, duration_ms: 1, points: Vec::new() });
+        for (token, body, expected) in [
+            (token, Some(points(point("step_loss", 1, 0.5))), Ok(())),
+            (None, Some(points(point("step_loss", 1, 0.5))), Err("the message has no token")),
+            (token, None, Err("the message has no report")),
+            (token, Some(points(point("nonsense", 1, 0.5))), Err("points: no metric is called \"nonsense\"")),
+            (token, Some(points(point("step_loss", 1, f64::NAN))), Err("points: step_loss is NaN")),
+            (token, Some(points(point("step_loss", u64::MAX, 1.0))), Err("points: step 18446744073709551615")),
+            (token, Some(epoch(1)), Ok(())),
+            (token, Some(epoch(0)), Err("epoch: they count from 1")),
+        ] {
+            let said = wire::worker_message::Body::Report(wire::Report { token, body });
+            let result = saying(said).map(|_| ()).map_err(|bad| bad.to_string());
+            assert_eq!(result, expected.map_err(str::to_owned));
+        }
+    }
+
+    #[test]
+    fn long_lines_are_cut_between_letters() {
+        let lines = wire::LogLines { lines: vec!["ä".repeat(4000), "short".to_owned()] };
+        let Ok(Report::Log(lines)) = report(wire::report::Body::Log(lines)) else { panic!("not a log") };
+        assert_eq!((lines[0].len(), lines[0].chars().last(), lines[1].as_str()), (4096, Some('ä'), "short"));
+    }
+}

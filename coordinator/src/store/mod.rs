@@ -161,3 +161,64 @@ pub(crate) fn signed(value: u64) -> i64 {
 pub(crate) fn unsigned(value: i64) -> u64 {
     u64::from_ne_bytes(value.to_ne_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::Executor;
+    use sweeps::ids::TrialId;
+
+    fn lines(count: usize) -> Pending {
+        let line =
+            |number| LogRow { trial: TrialId(1), attempt: 1, at_ms: 0, text: format!("{number} {}", "x".repeat(500)) };
+        Pending { logs: (0..count).map(line).collect(), ..Pending::default() }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_waited_for_and_the_same_batch_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(&folder.path().join("a.db")).await.unwrap();
+        store.connection().await.unwrap().execute("PRAGMA max_page_count = 40").await.unwrap();
+        let batch = lines(1000);
+        let error = store.commit(&batch).await.unwrap_err();
+        assert!(may_mend(&error), "{error}");
+        assert!(error.to_string().contains("full"), "{error}");
+        // Room again: the limit was of that connection.
+        store.commit(&batch).await.unwrap();
+        let (stored, _) = store.reader().logs(1, 0, 10_000).await.unwrap();
+        let texts: Vec<&String> = stored.iter().map(|line| &line.text).collect();
+        assert_eq!(texts, batch.logs.iter().map(|line| &line.text).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn our_own_mistakes_are_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(&folder.path().join("a.db")).await.unwrap();
+        let row = EventRow { sequence: 1, at_ms: 0, sweep: String::new(), trial: None, json: String::new() };
+        let event = || EventRow { json: "{}".to_owned(), sweep: String::new(), ..row };
+        let twice = Pending { events: vec![event(), event()], ..Pending::default() };
+        let error = store.commit(&twice).await.unwrap_err();
+        assert!(!may_mend(&error), "{error}");
+        assert!(store.reader().events("", 0, 10).await.unwrap().is_empty(), "all of a batch or nothing");
+    }
+
+    #[tokio::test]
+    async fn files_that_are_no_store_of_ours_are_refused_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        std::fs::write(&path, "not a database, but long enough to look at; ".repeat(50)).unwrap();
+        let refused = Store::open(&path).await.unwrap_err().to_string();
+        assert!(refused.contains("a.db cannot be used") && refused.contains("not a database"), "{refused}");
+
+        let path = folder.path().join("b.db");
+        let mut store = Store::open(&path).await.unwrap();
+        let id = store.id().to_owned();
+        let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                     VALUES (29991231000000, 'later', 1, x'00', 0)";
+        store.connection().await.unwrap().execute(newer).await.unwrap();
+        drop(store);
+        let refused = Store::open(&path).await.unwrap_err().to_string();
+        assert!(refused.contains("written by a newer alpharho") && refused.contains("--store"), "{refused}");
+        assert_eq!(id.len(), 32);
+    }
+}
