@@ -123,6 +123,8 @@ impl Text {
 pub struct Drawing {
     /// For those who cannot see it.
     pub title: String,
+    /// Below all shapes.
+    pub behind: Vec<Text>,
     /// From back to front.
     pub shapes: Vec<Shape>,
     /// Above all shapes.

@@ -240,3 +240,85 @@ fn meet(one: (Point, Point), other: (Point, Point)) -> bool {
         |(from, to): (Point, Point), at: Point| (to.0 - from.0) * (at.1 - from.1) - (to.1 - from.1) * (at.0 - from.0);
     side(one, other.0) * side(one, other.1) < 0.0 && side(other, one.0) * side(other, one.1) < 0.0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AREA: Rect = Rect { left: 0.0, top: 0.0, right: 1000.0, bottom: 700.0 };
+
+    /// Places labels of 80 × 18 for these markers and checks what must never happen.
+    fn check(markers: &[Point]) -> Vec<Option<Placed>> {
+        let wanted: Vec<Wanted> = markers.iter().map(|at| Wanted { at: *at, width: 80.0, height: 18.0 }).collect();
+        let lines: Vec<(Point, Point)> = markers.windows(2).map(|pair| (pair[0], pair[1])).collect();
+        let around = Surroundings { markers, radius: 12.0, lines: &lines, area: AREA };
+        let placed = place(&wanted, &around);
+        let boxes: Vec<Rect> = placed.iter().flatten().map(|placed| placed.place).collect();
+        for (place, one) in boxes.iter().enumerate() {
+            assert!(AREA.holds(one), "{one:?} leaves the area");
+            for other in &boxes[place + 1..] {
+                assert!(!one.overlaps(other), "{one:?} overlaps {other:?}");
+            }
+            for marker in markers {
+                let square = Rect::centered(*marker, 24.0, 24.0);
+                assert!(!one.overlaps(&square), "{one:?} lies on the marker at {marker:?}");
+            }
+        }
+        placed
+    }
+
+    /// A pseudo-random stream (Knuth's MMIX generator) in [0, 1).
+    fn draws(mut state: u64) -> impl FnMut() -> f64 {
+        move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 11) as f64 / (1_u64 << 53) as f64
+        }
+    }
+
+    #[test]
+    fn a_lonely_marker_has_its_label_beside_it() {
+        let placed = check(&[(500.0, 350.0)]);
+        let placed = placed[0].unwrap();
+        assert_eq!(placed.leader, None);
+        let gap = placed.place.nearest((500.0, 350.0));
+        assert!((gap.0 - 500.0).hypot(gap.1 - 350.0) < 25.0, "{placed:?}");
+    }
+
+    #[test]
+    fn markers_at_the_edges_keep_their_labels_inside() {
+        let placed = check(&[(0.0, 0.0), (1000.0, 0.0), (0.0, 700.0), (1000.0, 700.0)]);
+        assert!(placed.iter().all(Option::is_some));
+    }
+
+    #[test]
+    fn sixteen_scattered_markers_all_get_labels() {
+        for seed in 0..100 {
+            let mut draw = draws(seed);
+            let markers: Vec<Point> = (0..16).map(|_| (100.0 + 800.0 * draw(), 250.0 + 200.0 * draw())).collect();
+            assert_eq!(check(&markers).iter().flatten().count(), 16, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_room_labels_are_left_out_not_stacked() {
+        for seed in 0..5 {
+            let mut draw = draws(seed);
+            let markers: Vec<Point> = (0..300).map(|_| (1000.0 * draw(), 700.0 * draw())).collect();
+            assert!(check(&markers).iter().any(Option::is_none), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn clipping_measures_what_lies_inside() {
+        let square = Rect { left: 0.0, top: 0.0, right: 10.0, bottom: 10.0 };
+        for (from, to, expected) in [
+            ((-5.0, 5.0), (15.0, 5.0), 10.0),
+            ((5.0, 5.0), (5.0, 50.0), 5.0),
+            ((-5.0, -1.0), (15.0, -1.0), 0.0),
+            ((20.0, 0.0), (20.0, 10.0), 0.0),
+            ((2.0, 2.0), (5.0, 6.0), 5.0),
+        ] {
+            assert!((square.crossed((from, to)) - expected).abs() < 1e-9, "{from:?} {to:?}");
+        }
+    }
+}

@@ -5,8 +5,8 @@ use super::marker;
 use super::palette::{FRONT, GREY, INK};
 use crate::format;
 
-/// Rows of a block of the legend; further ones are counted.
-const ROWS_MAX: usize = 10;
+/// Colours shown at most: of more, which are a ramp, these many, evenly chosen, first and last among them.
+const ROWS_MAX: usize = 7;
 const ROW: f64 = 34.0;
 const SIZE: f64 = 21.0;
 
@@ -31,20 +31,18 @@ pub(super) fn draw(drawing: &mut Drawing, legend: &Legend<'_>, left: f64, top: f
     let mut pen = Pen { drawing, left, y: top };
     if !legend.alphas.is_empty() {
         pen.head("α  width multiplier");
-        for (alpha, shape) in legend.alphas.iter().take(ROWS_MAX) {
+        for (alpha, shape) in legend.alphas {
             let at = pen.mark();
             marker::draw(pen.drawing, *shape, at, 9.0, GREY, false);
             pen.row(&format::alpha(*alpha));
         }
-        pen.rest(legend.alphas.len());
     }
     pen.head("ρ  resolution in pixels");
-    for (resolution, color) in legend.resolutions.iter().take(ROWS_MAX) {
+    for (resolution, color) in samples(legend.resolutions) {
         let at = pen.mark();
-        marker::draw(pen.drawing, 0, at, 9.0, *color, false);
+        marker::draw(pen.drawing, 0, at, 9.0, color, false);
         pen.row(&resolution.to_string());
     }
-    pen.rest(legend.resolutions.len());
     pen.y += 10.0;
     if legend.front {
         let at = pen.mark();
@@ -55,7 +53,7 @@ pub(super) fn draw(drawing: &mut Drawing, legend: &Legend<'_>, left: f64, top: f
         let at = pen.mark();
         bar(pen.drawing, at, (at.1 - 12.0, at.1 + 12.0), GREY);
         marker::draw(pen.drawing, 0, at, 7.0, GREY, false);
-        pen.row("mean of seeds, min – max");
+        pen.row("range of the seeds");
     }
     if legend.hollow {
         let at = pen.mark();
@@ -63,7 +61,7 @@ pub(super) fn draw(drawing: &mut Drawing, legend: &Legend<'_>, left: f64, top: f
         pen.row("not finished");
     }
     if legend.unlabelled > 0 {
-        pen.row(&format!("{} more without a label", legend.unlabelled));
+        pen.row(&format!("{} without a label", legend.unlabelled));
     }
 }
 
@@ -73,6 +71,13 @@ pub(super) fn bar(drawing: &mut Drawing, at: (f64, f64), (from, to): (f64, f64),
     for y in [from, to] {
         drawing.line((at.0 - 6.0, y), (at.0 + 6.0, y), 2.0, color);
     }
+}
+
+fn samples(all: &[(u32, Color)]) -> Vec<(u32, Color)> {
+    if all.len() <= ROWS_MAX {
+        return all.to_vec();
+    }
+    (0..ROWS_MAX).map(|row| all[row * (all.len() - 1) / (ROWS_MAX - 1)]).collect()
 }
 
 struct Pen<'a> {
@@ -99,13 +104,5 @@ impl Pen<'_> {
     fn row(&mut self, words: &str) {
         self.drawing.texts.push(Text::new(words, (self.left + 44.0, self.y), SIZE));
         self.y += ROW;
-    }
-
-    fn rest(&mut self, count: usize) {
-        if count > ROWS_MAX {
-            let words = format!("… and {} more", count - ROWS_MAX);
-            self.drawing.texts.push(Text::new(words, (self.left + 44.0, self.y), SIZE).colored(GREY));
-            self.y += ROW;
-        }
     }
 }

@@ -22,6 +22,9 @@ pub fn png(drawing: &Drawing) -> Result<Vec<u8>, PlotError> {
     let (width, height) = (WIDTH as usize, HEIGHT as usize);
     let mut fine = Page { width: width * FINER, height: height * FINER, pixels: Vec::new() };
     fine.pixels = vec![255; fine.width * fine.height * 3];
+    for text in &drawing.behind {
+        fine.write(&letters, text);
+    }
     {
         let mut backend =
             BitMapBackend::with_buffer(&mut fine.pixels, ((width * FINER) as u32, (height * FINER) as u32));

@@ -32,6 +32,9 @@ pub fn svg(drawing: &Drawing) -> Result<String, PlotError> {
         size.1,
         escape(&drawing.title)
     );
+    for text in &drawing.behind {
+        out.push_str(&path(&letters, text));
+    }
     out.push_str(body);
     for text in &drawing.texts {
         out.push_str(&path(&letters, text));

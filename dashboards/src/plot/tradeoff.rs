@@ -11,7 +11,7 @@ use crate::format;
 use crate::view::{Cell, SweepView};
 
 /// The frame of the plot itself.
-const FRAME: Rect = Rect { left: 120.0, top: 130.0, right: 1250.0, bottom: 880.0 };
+const FRAME: Rect = Rect { left: 150.0, top: 130.0, right: 1260.0, bottom: 880.0 };
 const MARKER: f64 = 11.0;
 const LABEL: f64 = 19.0;
 /// With more cells than this only the front is labelled.
@@ -51,7 +51,7 @@ pub fn tradeoff(view: &SweepView) -> Result<Drawing, PlotError> {
     let legend = Legend {
         alphas: if shapes.len() <= marker::SHAPES { &shapes } else { &[] },
         resolutions: &resolutions(&cells),
-        front: !front.is_empty(),
+        front: front.len() > 1,
         bars: dots.iter().any(|dot| dot.spread.is_some()),
         hollow: dots.iter().any(|dot| dot.hollow),
         unlabelled: placed.iter().filter(|place| place.is_none()).count(),
@@ -176,7 +176,7 @@ fn head(drawing: &mut Drawing, view: &SweepView) {
     );
     let mut up = Text::new(
         "Top-1 accuracy on the validation set, best epoch (%)",
-        (44.0, f64::midpoint(FRAME.top, FRAME.bottom)),
+        (50.0, f64::midpoint(FRAME.top, FRAME.bottom)),
         24.0,
     )
     .anchored(Anchor::Middle);
@@ -190,7 +190,7 @@ fn watermark(drawing: &mut Drawing) {
         let mut text = Text::new("scripted: made-up numbers", (middle, y), size).anchored(Anchor::Middle);
         text.bold = true;
         text.opacity = 0.12;
-        drawing.texts.push(text);
+        drawing.behind.push(text);
     }
 }
 

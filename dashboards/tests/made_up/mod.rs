@@ -27,9 +27,8 @@ pub const PAPER: [Row; 16] = [
 
 /// The same cells with accuracies as close as those of an easy data set.
 pub fn crowded() -> Vec<Row> {
-    let percents = [
-        94.02, 93.91, 93.88, 93.52, 93.95, 93.86, 93.71, 93.60, 93.72, 93.75, 93.55, 93.2, 93.30, 93.1, 92.95, 92.6,
-    ];
+    let percents =
+        [94.02, 93.91, 93.88, 93.52, 93.95, 93.86, 93.71, 93.60, 93.72, 93.75, 93.55, 93.2, 93.30, 93.1, 92.95, 92.6];
     PAPER.iter().zip(percents).map(|(row, percent)| (row.0, row.1, row.2, row.3, percent)).collect()
 }
 

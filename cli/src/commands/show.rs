@@ -1,0 +1,136 @@
+//! `alpharho list`, `status`, `explain`, `workers`: questions with one answer.
+
+use super::with_session;
+use crate::arguments::{Explain, MaybeSweep, Place};
+use crate::exit::{End, Failure, refused};
+use crate::output;
+use crate::session::{Session, Want};
+use dashboards::tables;
+use dashboards::view::SweepView;
+use proto::wire::{ExplainRequest, SlotStatus, SweepSummary, WorkerStatus, WorkersRequest};
+use serde_json::{Value, json};
+
+pub(super) async fn list(place: &Place) -> anyhow::Result<End> {
+    with_session(place, Want::Read, async |session| {
+        let sweeps = session.list().await?;
+        if place.json {
+            return output::json(&sweeps.iter().map(summary_json).collect::<Vec<Value>>());
+        }
+        if sweeps.is_empty() {
+            output::line("no sweeps yet; `alpharho run SWEEP.yaml` starts one")?;
+        } else {
+            output::text(&tables::sweeps(&sweeps))?;
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(End::Done)
+}
+
+pub(super) async fn status(place: &Place, arguments: &MaybeSweep) -> anyhow::Result<End> {
+    with_session(place, Want::Read, async |session| {
+        let name = session.sweep_name(arguments.sweep.as_deref()).await?;
+        let view = SweepView::new(&session.status(&name).await?);
+        if place.json {
+            return output::json(&view);
+        }
+        output::line(&tables::headline(&view))?;
+        output::text(&tables::sweep(&view))?;
+        Ok(())
+    })
+    .await?;
+    Ok(End::Done)
+}
+
+pub(super) async fn explain(place: &Place, arguments: &Explain) -> anyhow::Result<End> {
+    with_session(place, Want::Read, async |session| {
+        let trial = trial_meant(session, arguments).await?;
+        let request = ExplainRequest { trial };
+        let reply = session.client.explain(request).await.map_err(|status| refused(&status))?.into_inner();
+        if place.json {
+            let value: Value = serde_json::from_str(&reply.json)?;
+            return output::json(&value);
+        }
+        output::line(&reply.text)?;
+        Ok(())
+    })
+    .await?;
+    Ok(End::Done)
+}
+
+async fn trial_meant(session: &mut Session, arguments: &Explain) -> anyhow::Result<u64> {
+    let (sweep, number) = match (arguments.id, arguments.trial.as_slice()) {
+        (Some(id), _) => return Ok(id),
+        (None, [number]) => (None, number),
+        (None, [sweep, number, ..]) => (Some(sweep.as_str()), number),
+        (None, []) => return Err(Failure::usage("which trial? Give its sweep and its number in it").into()),
+    };
+    let number: u32 = number.parse().map_err(|_| {
+        Failure::usage(format!("{number:?} is not a trial's number")).hint("`alpharho status` shows the numbers")
+    })?;
+    let sweep = session.sweep_name(sweep).await?;
+    session.trial_id(&sweep, number).await
+}
+
+pub(super) async fn workers(place: &Place) -> anyhow::Result<End> {
+    with_session(place, Want::Read, async |session| {
+        let reply = session.client.workers(WorkersRequest {}).await.map_err(|status| refused(&status))?;
+        let workers = reply.into_inner().workers;
+        if place.json {
+            return output::json(&workers.iter().map(worker_json).collect::<Vec<Value>>());
+        }
+        if workers.is_empty() {
+            let address = &session.address;
+            let words = if session.is_embedded() {
+                "no workers: nobody coordinates this store now; `alpharho coordinator` or `alpharho run` does"
+                    .to_owned()
+            } else {
+                format!("no workers; start one with `alpharho-worker --coordinator {address}`")
+            };
+            output::line(&words)?;
+        } else {
+            output::text(&tables::workers(&workers))?;
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(End::Done)
+}
+
+fn summary_json(sweep: &SweepSummary) -> Value {
+    let counts = sweep.counts.unwrap_or_default();
+    json!({
+        "name": sweep.name,
+        "description": sweep.description,
+        "scripted": sweep.scripted,
+        "paused": sweep.paused,
+        "submitted_ms": sweep.submitted_ms,
+        "progress": sweep.progress,
+        "trials": {
+            "pending": counts.pending,
+            "running": counts.running,
+            "paused": counts.paused,
+            "completed": counts.completed,
+            "failed": counts.failed,
+            "cancelled": counts.cancelled,
+        },
+    })
+}
+
+fn worker_json(worker: &WorkerStatus) -> Value {
+    let slot = |slot: &SlotStatus| {
+        json!({
+            "device": slot.device,
+            "trial_ids": slot.trials,
+            "mult_adds_per_second": slot.mult_adds_per_second,
+        })
+    };
+    json!({
+        "id": format!("{:016x}", worker.id),
+        "host": worker.host,
+        "version": worker.version,
+        "state": worker.state,
+        "last_seen_ms": worker.last_seen_ms,
+        "slots": worker.slots.iter().map(slot).collect::<Vec<Value>>(),
+    })
+}
