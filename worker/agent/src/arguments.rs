@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) scripted_trainer: Option<PathBuf>,
     /// Serve scripted trials alone, so that neither trainer nor libtorch is needed
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, env = "ALPHARHO_SCRIPTED_ONLY")]
     pub(crate) scripted_only: bool,
     /// Kill a trainer that says nothing for so long
     #[arg(long, value_name = "SECONDS", default_value_t = 120.0, value_parser = seconds)]

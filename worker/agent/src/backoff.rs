@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-/// Doubling waits from 0.2 to 5 seconds, shifted a little by who waits, so that a thousand workers do not come
+/// Doubling waits from 0.2 to 5 seconds, or to less where leases are short, shifted a little by who waits, so that a thousand workers do not come
 /// back in the same instant.
 #[derive(Clone, Debug)]
 pub(crate) struct Backoff {
     tries: u32,
     noise: u64,
+    max_ms: u64,
 }
 
 impl Backoff {
@@ -16,7 +17,12 @@ impl Backoff {
 
     /// Of that worker.
     pub(crate) fn new(seed: u64) -> Self {
-        Self { tries: 0, noise: seed | 1 }
+        Self { tries: 0, noise: seed | 1, max_ms: Self::MAX_MS }
+    }
+
+    /// From now on several tries fit into a lease of that length.
+    pub(crate) fn fit_lease(&mut self, lease_ms: u64) {
+        self.max_ms = (lease_ms / 6).clamp(Self::FIRST_MS, Self::MAX_MS);
     }
 
     /// It worked: the next wait is the first again.
@@ -26,7 +32,7 @@ impl Backoff {
 
     /// The next wait: between three quarters and five quarters of the plain one.
     pub(crate) fn next(&mut self) -> Duration {
-        let plain = (Self::FIRST_MS << self.tries.min(8)).min(Self::MAX_MS);
+        let plain = (Self::FIRST_MS << self.tries.min(8)).min(self.max_ms);
         self.tries += 1;
         self.noise = self.noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         Duration::from_millis(plain * 3 / 4 + (self.noise >> 33) % (plain / 2 + 1))
@@ -46,6 +52,8 @@ mod tests {
         assert!(waits[6..].iter().all(|ms| (3_750..=6_250).contains(ms)), "{waits:?}");
         backoff.reset();
         assert!(backoff.next().as_millis() <= 250);
+        backoff.fit_lease(3_000);
+        assert!((0..9).map(|_| backoff.next().as_millis()).all(|ms| ms <= 625));
         assert_ne!(Backoff::new(1).next(), Backoff::new(12_345_678_901).next());
     }
 }

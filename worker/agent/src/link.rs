@@ -4,6 +4,7 @@ use crate::backoff::Backoff;
 use crate::hub::Event;
 use crate::outbox::WINDOW;
 use proto::wire;
+use proto::wire::coordinator_message::Body;
 use proto::wire::workers_client::WorkersClient;
 use std::error::Error;
 use std::time::Duration;
@@ -27,15 +28,11 @@ pub(crate) fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Erro
 pub(crate) async fn keep(endpoint: Endpoint, seed: u64, events: mpsc::Sender<Event>) {
     let mut backoff = Backoff::new(seed);
     loop {
-        let mut attached = false;
-        let why = match session(&endpoint, &events, &mut attached).await {
+        let why = match session(&endpoint, &events, &mut backoff).await {
             Ok(()) => "the coordinator closed the stream".to_owned(),
             Err(Gone::Hub) => return,
             Err(Gone::Coordinator(why)) => why,
         };
-        if attached {
-            backoff.reset();
-        }
         if events.send(Event::Closed { why }).await.is_err() {
             return;
         }
@@ -54,7 +51,7 @@ impl From<tonic::Status> for Gone {
     }
 }
 
-async fn session(endpoint: &Endpoint, events: &mpsc::Sender<Event>, attached: &mut bool) -> Result<(), Gone> {
+async fn session(endpoint: &Endpoint, events: &mpsc::Sender<Event>, backoff: &mut Backoff) -> Result<(), Gone> {
     let channel = endpoint.connect().await.map_err(|error| Gone::Coordinator(chain(&error)))?;
     let mut client: WorkersClient<Channel> = WorkersClient::new(channel);
     // Twice the window: heartbeats need room too.
@@ -66,8 +63,11 @@ async fn session(endpoint: &Endpoint, events: &mpsc::Sender<Event>, attached: &m
     let mut incoming = tokio::time::timeout(ANSWER_PATIENCE, call).await.map_err(late)??.into_inner();
     let mut next = tokio::time::timeout(ANSWER_PATIENCE, incoming.message()).await.map_err(late)??;
     while let Some(wire::CoordinatorMessage { body }) = next {
-        *attached = true;
         if let Some(body) = body {
+            if let Body::Registered(registered) = &body {
+                backoff.reset();
+                backoff.fit_lease(registered.lease_ms);
+            }
             events.send(Event::Told(body)).await.map_err(|_| Gone::Hub)?;
         }
         next = incoming.message().await?;

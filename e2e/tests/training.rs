@@ -1,0 +1,111 @@
+//! Real training: libtorch, made-up pictures, from the sweep file to the plot.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use e2e::{Stage, epochs_of, wait_for};
+use rustix::process::Signal;
+use std::process::Command;
+
+const SIDE: usize = 20;
+
+/// Pictures of two classes in the format of MNIST: a bright top, or a bright bottom, with some noise.
+fn write_pictures(stage: &Stage, name: &str, count: usize) {
+    let header = |kind: u8, sizes: &[usize]| {
+        let mut bytes = vec![0, 0, 8, kind];
+        for size in sizes {
+            bytes.extend(u32::try_from(*size).unwrap().to_be_bytes());
+        }
+        bytes
+    };
+    let (mut images, mut labels) = (header(3, &[count, SIDE, SIDE]), header(1, &[count]));
+    let mut noise = 12_345_u32;
+    for picture in 0..count {
+        let label = picture % 2;
+        labels.push(u8::try_from(label).unwrap());
+        for row in 0..SIDE {
+            for _ in 0..SIDE {
+                noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let light = if (row < SIDE / 2) == (label == 0) { 180 } else { 40 };
+                images.push(u8::try_from(light + (noise >> 24) % 40).unwrap());
+            }
+        }
+    }
+    stage.file(&format!("data/pictures/{name}-images-idx3-ubyte"), images);
+    stage.file(&format!("data/pictures/{name}-labels-idx1-ubyte"), labels);
+}
+
+fn sweep(stage: &Stage, epochs: u32) -> String {
+    write_pictures(stage, "train", 96);
+    write_pictures(stage, "t10k", 32);
+    let yaml = format!(
+        "name: pictures\nparameters: {{alpha: {{values: [0.25]}}, resolution: {{values: [32, 16]}}}}\n\
+         data: {{format: idx, train: pictures/train-images-idx3-ubyte, validation: pictures/t10k-images-idx3-ubyte, \
+         classes: 2, flip: false}}\n\
+         training: {{epochs: {epochs}, batch_size: 16, learning_rate: 0.002, optimizer: {{epsilon: 0.001}}, \
+         batch_norm: {{decay: 0.9}}}}\n"
+    );
+    stage.file("pictures.yaml", yaml).display().to_string()
+}
+
+/// A command that looks for libtorch as it would on a machine where nothing is set.
+fn plain(stage: &Stage, name: &str) -> Command {
+    let mut command = stage.command(name);
+    command.env_remove("ALPHARHO_SCRIPTED_ONLY").env_remove("LD_LIBRARY_PATH");
+    command
+}
+
+#[test]
+fn run_trains_interrupted_goes_on_and_exports() {
+    let stage = Stage::new();
+    let epochs = 6;
+    let file = sweep(&stage, epochs);
+    let run = || {
+        let mut command = plain(&stage, "alpharho");
+        command.args(["run", &file, "--store", "store.db", "--data-folder", "data", "--device", "cpu"]);
+        command.args(["--slots", "1", "--threads", "1"]);
+        stage.start("run", command)
+    };
+    let mut first = run();
+    wait_for("an epoch", || {
+        assert!(!first.has_ended(), "the run ended: {}", first.written());
+        // Until the run has made the store there is nobody to ask.
+        let output = stage.alpharho(&["status", "pictures", "--json"]);
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        status["trials"].as_array()?.iter().any(|trial| trial["epochs_done"].as_u64() >= Some(1)).then_some(())
+    });
+    first.signal(Signal::INT);
+    assert_eq!(first.wait().code(), Some(130));
+    let mut second = run();
+    assert_eq!(second.wait().code(), Some(0), "{}", second.written());
+    let status = stage.status("pictures");
+    assert_eq!(status["scripted"], false);
+    for trial in status["trials"].as_array().unwrap() {
+        assert_eq!(trial["state"], "completed", "{trial}");
+        assert!(trial["best"]["val_top1"].as_f64().unwrap() > 0.9, "two plain classes are learned: {trial}");
+        assert!(trial["last"]["val_loss"].as_f64().unwrap().is_finite());
+    }
+    let events = stage.events("pictures");
+    for trial in [1, 2] {
+        let finished: Vec<u64> = epochs_of(&events, trial).into_values().flatten().collect();
+        assert_eq!(finished, (1..=u64::from(epochs)).collect::<Vec<_>>(), "no epoch is trained twice");
+    }
+    let grid = std::fs::read_to_string(stage.folder().join("pictures/grid.csv")).unwrap();
+    assert_eq!(grid.lines().count(), 3, "{grid}");
+    for file in ["grid.md", "tradeoff.svg", "tradeoff.png"] {
+        assert!(stage.folder().join("pictures").join(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn missing_data_fails_the_trial_with_a_sentence() {
+    let stage = Stage::new();
+    let file = sweep(&stage, 1);
+    std::fs::remove_dir_all(stage.folder().join("data/pictures")).unwrap();
+    let mut command = plain(&stage, "alpharho");
+    command.args(["run", &file, "--store", "store.db", "--data-folder", "data", "--device", "cpu", "--slots", "1"]);
+    let mut run = stage.start("run", command);
+    assert_eq!(run.wait().code(), Some(3), "{}", run.written());
+    for trial in stage.status("pictures")["trials"].as_array().unwrap() {
+        assert_eq!((&trial["state"], &trial["attempts"]), (&"failed".into(), &1.into()), "{trial}");
+        assert!(trial["reason"].as_str().unwrap().contains("train-images-idx3-ubyte"), "{trial}");
+    }
+}
