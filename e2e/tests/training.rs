@@ -7,7 +7,7 @@ use std::process::Command;
 
 const SIDE: usize = 20;
 
-/// Pictures of two classes in the format of MNIST: a bright top, or a bright bottom, with some noise.
+/// Pictures of two classes in the format of MNIST: bars that stand, or bars that lie, with some noise.
 fn write_pictures(stage: &Stage, name: &str, count: usize) {
     let header = |kind: u8, sizes: &[usize]| {
         let mut bytes = vec![0, 0, 8, kind];
@@ -22,9 +22,10 @@ fn write_pictures(stage: &Stage, name: &str, count: usize) {
         let label = picture % 2;
         labels.push(u8::try_from(label).unwrap());
         for row in 0..SIDE {
-            for _ in 0..SIDE {
+            for column in 0..SIDE {
                 noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let light = if (row < SIDE / 2) == (label == 0) { 180 } else { 40 };
+                let across = if label == 0 { column } else { row };
+                let light = if (across + picture / 2) % 10 < 5 { 180 } else { 40 };
                 images.push(u8::try_from(light + (noise >> 24) % 40).unwrap());
             }
         }
@@ -34,14 +35,14 @@ fn write_pictures(stage: &Stage, name: &str, count: usize) {
 }
 
 fn sweep(stage: &Stage, epochs: u32) -> String {
-    write_pictures(stage, "train", 96);
+    write_pictures(stage, "train", 320);
     write_pictures(stage, "t10k", 32);
     let yaml = format!(
         "name: pictures\nparameters: {{alpha: {{values: [0.25]}}, resolution: {{values: [32, 16]}}}}\n\
          data: {{format: idx, train: pictures/train-images-idx3-ubyte, validation: pictures/t10k-images-idx3-ubyte, \
-         classes: 2, flip: false}}\n\
+         classes: 2, crop: {{area: [0.8, 1.0]}}}}\n\
          training: {{epochs: {epochs}, batch_size: 16, learning_rate: 0.002, optimizer: {{epsilon: 0.001}}, \
-         batch_norm: {{decay: 0.9}}}}\n"
+         batch_norm: {{reestimate_batches: 10}}}}\n"
     );
     stage.file("pictures.yaml", yaml).display().to_string()
 }
@@ -80,7 +81,7 @@ fn run_trains_interrupted_goes_on_and_exports() {
     assert_eq!(status["scripted"], false);
     for trial in status["trials"].as_array().unwrap() {
         assert_eq!(trial["state"], "completed", "{trial}");
-        assert!(trial["best"]["val_top1"].as_f64().unwrap() > 0.9, "two plain classes are learned: {trial}");
+        assert!(trial["best"]["val_top1"].as_f64().unwrap() > 0.8, "two plain classes are learned: {trial}");
         assert!(trial["last"]["val_loss"].as_f64().unwrap().is_finite());
     }
     let events = stage.events("pictures");
