@@ -1,6 +1,6 @@
 //! Who trains what, when: a pure state machine. Events and the time go in, commands come out.
 //!
-//! Where things are: [`api`] what goes in and out; `state` what is remembered, and the one door through which
+//! Where things are: `api` what goes in and out; `state` what is remembered, and the one door through which
 //! a trial changes its state; `queue` the order of pending trials; `fleet` the slots that may be used, free
 //! and busy; `assign` and `plan` which trial goes to which slot; `leases` workers that come, live, go silent and leave;
 //! `attempts` how an attempt ends and what follows; `orders` what people ask for; `explain` why a trial waits;
