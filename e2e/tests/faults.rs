@@ -8,8 +8,14 @@ fn state(word: &str, attempts: u64) -> (String, u64) {
     (word.to_owned(), attempts)
 }
 
-/// Every epoch from 1 to the last is finished, none twice, and each attempt goes on where the one before it
-/// had its last checkpoint.
+/// The second attempt goes on exactly where the first had its last checkpoint, and goes to the end.
+fn check_resumed(events: &[Happened], trial: u64, epochs: u64) {
+    let saved = events.iter().filter(|event| event.is("checkpoint_saved", trial) && event.number("attempt") == 1);
+    let saved = saved.map(|event| event.number("epoch")).max().unwrap_or(0);
+    assert_eq!(epochs_of(events, trial)[&2], (saved + 1..=epochs).collect::<Vec<_>>(), "trial {trial}");
+}
+
+/// Every epoch from 1 to the last is finished, none twice: each attempt saved what it had done.
 fn check_epochs(events: &[Happened], trial: u64, epochs: u64) {
     let finished: Vec<u64> = epochs_of(events, trial).into_values().flatten().collect();
     assert_eq!(finished, (1..=epochs).collect::<Vec<_>>(), "trial {trial}");
@@ -83,9 +89,7 @@ fn the_trial_of_a_killed_worker_resumes_elsewhere_from_its_last_checkpoint() {
     let events = stage.events("lost");
     assert_eq!(attempts(&events, 1), ["lost", "completed"]);
     assert_eq!(stage.states("lost"), [state("completed", 2)]);
-    let saved = events.iter().filter(|event| event.is("checkpoint_saved", 1) && event.number("attempt") == 1);
-    let saved = saved.map(|event| event.number("epoch")).max().unwrap();
-    assert_eq!(epochs_of(&events, 1)[&2], (saved + 1..=6).collect::<Vec<_>>());
+    check_resumed(&events, 1, 6);
     let place = |kind: &str| events.iter().position(|event| event.kind == kind).unwrap();
     assert!(place("attempt_ended") < events.iter().rposition(|event| event.kind == "attempt_started").unwrap());
 }
@@ -166,6 +170,34 @@ fn a_second_signal_ends_worker_and_trainer_at_once() {
     assert_eq!(worker.wait().code(), Some(130));
     assert_eq!(trainers.len(), 1);
     wait_for("the end of its trainer", || (!is_alive(trainers[0])).then_some(()));
+}
+
+#[test]
+fn a_killed_run_takes_its_worker_and_trainers_along_and_can_be_run_again() {
+    let stage = Stage::new();
+    let file = stage.sweep("killed", "1, 0.5", 6, "script: [{do: sleep, ms: 250}]");
+    let run = || {
+        let mut command = stage.command("alpharho");
+        command.args(["run", &file, "--store", "store.db", "--slots", "2", "--device", "cpu"]);
+        stage.start("run", command)
+    };
+    let first = run();
+    let workers = wait_for("its worker", || Some(children(first.id())).filter(|workers| workers.len() == 1));
+    let trainers = wait_for("two trainers", || Some(children(workers[0])).filter(|trainers| trainers.len() == 2));
+    wait_for("an epoch", || first.written().contains("epoch 1/6").then_some(()));
+    first.kill();
+    for process in workers.iter().chain(&trainers) {
+        wait_for("the end of all it started", || (!is_alive(*process)).then_some(()));
+    }
+    let mut second = run();
+    assert_eq!(second.wait().code(), Some(0));
+    let events = stage.events("killed");
+    for trial in [1, 2] {
+        check_resumed(&events, trial, 6);
+    }
+    assert_eq!(stage.states("killed"), vec![state("completed", 2); 2]);
+    let left = std::fs::read_dir(stage.folder().join("runs")).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "the workers' folders are removed");
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn sweep(stage: &Stage, epochs: u32) -> String {
     write_pictures(stage, "train", 320);
     write_pictures(stage, "t10k", 32);
     let yaml = format!(
-        "name: pictures\nparameters: {{alpha: {{values: [0.25]}}, resolution: {{values: [32, 16]}}}}\n\
+        "name: pictures\nparameters: {{alpha: {{values: [0.25]}}, resolution: {{values: [32, 24]}}}}\n\
          data: {{format: idx, train: pictures/train-images-idx3-ubyte, validation: pictures/t10k-images-idx3-ubyte, \
          classes: 2, crop: {{area: [0.8, 1.0]}}}}\n\
          training: {{epochs: {epochs}, batch_size: 16, learning_rate: 0.002, optimizer: {{epsilon: 0.001}}, \

@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     /// Where data sets that are not named lie [default: .alpharho/data if it is there]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_folder: Option<PathBuf>,
-    /// Checkpoints on their way lie here [default: runs/worker-ID/tmp]
+    /// Checkpoints on their way lie here [default: runs/worker-ID; removed at the end]
     #[arg(long, value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
     /// The folder of libtorch 2.11 [default: LIBTORCH, an installed PyTorch, the folder of `cargo xtask setup`]

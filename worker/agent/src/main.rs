@@ -118,7 +118,7 @@ fn config(arguments: &Arguments) -> anyhow::Result<Config> {
             u32::try_from(cores).unwrap_or(u32::MAX),
         ),
         data: DataPlaces { names, folder },
-        folder: arguments.folder.clone().unwrap_or_else(|| PathBuf::from(format!("runs/worker-{worker}/tmp"))),
+        folder: arguments.folder.clone().unwrap_or_else(|| PathBuf::from(format!("runs/worker-{worker}"))),
         trainers: Trainers {
             real: if arguments.scripted_only {
                 Err("this worker serves scripted trials alone (--scripted-only)".to_owned())
