@@ -95,8 +95,8 @@ pub(crate) fn happened(happening: &Happening, epochs: Option<u32>) -> String {
         Happening::SweepSubmitted { trials, trials_new } => {
             format!("submitted: {trials} trials, {trials_new} of them new")
         }
-        Happening::SweepPaused => "paused".to_owned(),
-        Happening::SweepResumed => "resumed".to_owned(),
+        Happening::SweepPaused => "the sweep is paused".to_owned(),
+        Happening::SweepResumed => "the sweep is resumed".to_owned(),
         Happening::SweepOver => "all trials are over".to_owned(),
         Happening::TrialChanged { state } => state_words(state),
         Happening::AttemptStarted { attempt, worker, host, device } => {

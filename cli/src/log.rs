@@ -2,13 +2,19 @@
 
 use anyhow::Context;
 use std::fs::File;
+use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Mutex;
 use tracing_subscriber::EnvFilter;
 
 /// To standard error; `RUST_LOG` chooses what, else `level`.
 pub(crate) fn to_stderr(level: &str) {
-    tracing_subscriber::fmt().with_env_filter(filter(level)).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter(level))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
 }
 
 /// To a file, so that progress bars stay whole.

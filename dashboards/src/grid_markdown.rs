@@ -20,7 +20,8 @@ pub(crate) fn write(view: &SweepView) -> String {
     if let Some(matrix) = matrix(view) {
         out.push_str("\n## Accuracy by α and ρ\n\n");
         out.push_str("Top-1 on the validation set in percent: best epoch / last epoch");
-        out.push_str(if has_seeds(view) { ", mean of the seeds.\n\n" } else { ".\n\n" });
+        out.push_str(if has_seeds(view) { ", mean of the seeds." } else { "." });
+        out.push_str(if view.count("completed") == view.trials.len() { "\n\n" } else { " \\*: not finished.\n\n" });
         out.push_str(&matrix.markdown());
     }
     out.push_str("\n## Trials\n\n");
@@ -110,7 +111,10 @@ fn both_accuracies(view: &SweepView, cell: &Cell) -> String {
         .filter_map(|trial| trial.last("val_top1"))
         .collect();
     let last_mean = (!last.is_empty()).then(|| last.iter().sum::<f64>() / last.len() as f64);
-    let unfinished = if cell.completed || last.is_empty() { "" } else { " *" };
+    if cell.accuracies.is_empty() && last.is_empty() {
+        return "–".to_owned();
+    }
+    let unfinished = if cell.completed { "" } else { " \\*" };
     format!("{} / {}{unfinished}", format::percent(cell.mean()), format::percent(last_mean))
 }
 

@@ -36,6 +36,9 @@ pub(super) async fn status(place: &Place, arguments: &MaybeSweep) -> anyhow::Res
         }
         output::line(&tables::headline(&view))?;
         output::text(&tables::sweep(&view))?;
+        if session.is_embedded() && !view.is_over() {
+            output::note("nobody coordinates this store now; `alpharho run` goes on with a sweep");
+        }
         Ok(())
     })
     .await?;

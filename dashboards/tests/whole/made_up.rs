@@ -3,10 +3,10 @@
 use proto::wire::{Counts, StatusReply, SweepSummary, TrialStatus};
 
 /// α, ρ, Mult-Adds, parameters, top-1 in percent: a cell. The counts are true; the accuracies are TF-slim's.
-pub type Row = (f64, u32, u64, u64, f64);
+pub(crate) type Row = (f64, u32, u64, u64, f64);
 
 /// The paper's 16 cells.
-pub const PAPER: [Row; 16] = [
+pub(crate) const PAPER: [Row; 16] = [
     (1.0, 224, 568_740_352, 4_231_976, 70.9),
     (1.0, 192, 418_121_728, 4_231_976, 70.0),
     (1.0, 160, 290_675_200, 4_231_976, 68.0),
@@ -26,14 +26,14 @@ pub const PAPER: [Row; 16] = [
 ];
 
 /// The same cells with accuracies as close as those of an easy data set.
-pub fn crowded() -> Vec<Row> {
+pub(crate) fn crowded() -> Vec<Row> {
     let percents =
         [94.02, 93.91, 93.88, 93.52, 93.95, 93.86, 93.71, 93.60, 93.72, 93.75, 93.55, 93.2, 93.30, 93.1, 92.95, 92.6];
     PAPER.iter().zip(percents).map(|(row, percent)| (row.0, row.1, row.2, row.3, percent)).collect()
 }
 
 /// A finished trial.
-pub fn trial(number: u32, row: &Row, seed: u64) -> TrialStatus {
+pub(crate) fn trial(number: u32, row: &Row, seed: u64) -> TrialStatus {
     let (alpha, resolution, mult_adds, params, percent) = *row;
     let best = percent / 100.0;
     TrialStatus {
@@ -68,14 +68,14 @@ pub fn trial(number: u32, row: &Row, seed: u64) -> TrialStatus {
 }
 
 /// A finished sweep of one seed.
-pub fn sweep(name: &str, rows: &[Row]) -> StatusReply {
+pub(crate) fn sweep(name: &str, rows: &[Row]) -> StatusReply {
     let trials: Vec<TrialStatus> =
         rows.iter().enumerate().map(|(place, row)| trial(place as u32 + 1, row, 1)).collect();
     reply(name, trials)
 }
 
 /// A sweep of these trials.
-pub fn reply(name: &str, trials: Vec<TrialStatus>) -> StatusReply {
+pub(crate) fn reply(name: &str, trials: Vec<TrialStatus>) -> StatusReply {
     let summary = SweepSummary {
         name: name.into(),
         description: "Accuracies of TF-slim's table".into(),

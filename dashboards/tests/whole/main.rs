@@ -1,0 +1,6 @@
+//! Whole exports and tables of made-up sweeps.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod figures;
+mod made_up;
+mod text;
