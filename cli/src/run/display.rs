@@ -136,7 +136,7 @@ fn sweep_message(track: &Track, progress_at_begin: f64, elapsed: Duration) -> St
     message.push_str(&format!("  {:.0} %  {}", track.progress() * 100.0, format::duration(elapsed.as_secs_f64())));
     let done = track.progress() - progress_at_begin;
     // Before that it is a guess from one or two epochs.
-    if done > 0.02 {
+    if done > 0.02 && track.progress() < 1.0 {
         let left = elapsed.as_secs_f64() * (1.0 - track.progress()) / done;
         message.push_str(&format!(", about {} left", format::duration(left)));
     }
