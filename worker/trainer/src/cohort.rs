@@ -7,7 +7,7 @@ use crate::checkpoint;
 use crate::data::{Dataset, StreamOptions, eval_stream, train_stream};
 use crate::device;
 use crate::evaluation::{evaluate, to_device};
-use crate::member::{DeviceBatch, Member};
+use crate::member::{DeviceBatch, Member, as_f64};
 use crate::speech::Speech;
 use anyhow::{Context, Result, ensure};
 use crossbeam_channel::Receiver;
@@ -15,7 +15,6 @@ use proto::link::{Order, Said, Start};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use sweeps::metrics::Point;
 use sweeps::scheduler::{AttemptEnd, StopReason};
 use sweeps::trial::Trial;
 use tch::Device;
@@ -164,63 +163,51 @@ impl Cohort<'_> {
         }
     }
 
-    /// Evaluates, reports, saves; members that are done end.
+    /// Evaluates, reports, saves; members that are done end. An order that comes meanwhile is obeyed at once: who
+    /// stays is evaluated anew.
     fn finish_epoch(&mut self, started: Instant, waited: Duration) -> Result<()> {
         let trained = started.elapsed();
-        let images: Vec<u64> = self.members.iter().map(|member| member.progress.epoch.images).collect();
-        let resumed_at = self.options.from_sample;
-        let mut measured = Vec::new();
-        self.each_member(|member, _| {
-            measured.push((member.token, member.finish_epoch()?));
-            Ok(())
-        });
-        let (evaluated_at, dataset, speech) = (Instant::now(), &self.dataset, self.speech);
+        let (evaluated_at, dataset, speech, orders) = (Instant::now(), &self.dataset, self.speech, self.orders);
         let mut options = self.options.clone();
         options.from_sample = 0;
         let mut members: Vec<&mut Member> = self.members.iter_mut().collect();
-        if members.is_empty() {
-            return Ok(());
-        }
         let evaluated = evaluate(
             &mut members,
             || eval_stream(dataset, options.clone()),
             || train_stream(dataset, options.clone()),
-            || speech.alive(),
+            || {
+                speech.alive();
+                orders.is_empty()
+            },
         );
         let evaluated = match evaluated {
-            Ok(evaluated) => evaluated,
+            Ok(Some(evaluated)) => evaluated,
+            Ok(None) => {
+                self.obey();
+                return Ok(());
+            }
             Err(error) => {
                 self.end_all(&format!("{error:#}"));
                 return Ok(());
             }
         };
-        let times = [
+        let mut clocks = vec![
             ("eval_seconds", evaluated_at.elapsed().as_secs_f64()),
             ("data_wait_seconds", waited.as_secs_f64()),
             ("epoch_seconds", started.elapsed().as_secs_f64()),
         ];
-        let samples = images.first().copied().unwrap_or(0).saturating_sub(u64::try_from(resumed_at)?);
-        let rate = crate::member::as_f64(samples) / trained.as_secs_f64().max(1e-9);
+        let images = self.members.first().map_or(0, |member| member.progress.next_sample);
+        let images = images.saturating_sub(u64::try_from(self.options.from_sample)?);
+        if images > 0 {
+            clocks.push(("images_per_second", as_f64(images) / trained.as_secs_f64().max(1e-9)));
+        }
         let duration_ms = u64::try_from(started.elapsed().as_millis())?;
-        let reports: Vec<Vec<Point>> = self
-            .members
-            .iter()
-            .zip(evaluated)
-            .map(|(member, evaluated)| {
-                let mut points = measured
-                    .iter()
-                    .find(|(token, _)| *token == member.token)
-                    .map(|(_, points)| points.clone())
-                    .unwrap_or_default();
-                let all = evaluated.into_iter().chain(times).chain([("images_per_second", rate)]);
-                points.extend(all.map(|(name, value)| member.point(name, value)));
-                points
-            })
-            .collect();
-        let mut reports = reports.into_iter();
+        let mut evaluated = evaluated.into_iter();
         let folder = self.folder.clone();
         self.each_member(|member, speech| {
-            let points = reports.next().unwrap_or_default();
+            let evaluated = evaluated.next().unwrap_or_default();
+            let mut points = member.finish_epoch()?;
+            points.extend(evaluated.into_iter().chain(clocks.clone()).map(|(name, value)| member.point(name, value)));
             let best = member.note_best(&points);
             let epoch = member.progress.epochs_done;
             speech.say(&Said::EpochFinished { token: member.token, epoch, duration_ms, points });

@@ -9,6 +9,9 @@ use tch::{Kind, Tensor};
 /// Fewer classes make "among the five likeliest" meaningless.
 const CLASSES_FOR_TOP5: u32 = 6;
 
+/// Name and value of each metric of a member.
+pub type Measured = Vec<(&'static str, f64)>;
+
 /// What training goes on with after an evaluation that used other weights or statistics.
 #[derive(Debug)]
 struct Set {
@@ -20,7 +23,8 @@ struct Set {
 /// one of training batches, for re-estimating statistics. Gives name and value of each member's metrics.
 ///
 /// Evaluated are the averaged weights where there are any, with running statistics or those of the first
-/// `reestimate_batches` training batches; the members' own are put back afterwards.
+/// `reestimate_batches` training batches; the members' own are put back afterwards. `go_on` is asked after each
+/// batch; once it says no, nothing is given.
 ///
 /// # Errors
 /// When data cannot be read.
@@ -28,14 +32,43 @@ pub fn evaluate<V, T>(
     members: &mut [&mut Member],
     validation: impl FnOnce() -> V,
     training: impl FnOnce() -> T,
-    mut breathe: impl FnMut(),
-) -> Result<Vec<Vec<(&'static str, f64)>>>
+    go_on: impl FnMut() -> bool,
+) -> Result<Option<Vec<Measured>>>
 where
     V: Iterator<Item = Result<Batch, DataError>>,
     T: Iterator<Item = Result<Batch, DataError>>,
 {
     let _no_grad = tch::no_grad_guard();
     let kept: Vec<Set> = members.iter_mut().map(|member| swap_in(member)).collect();
+    let sums = add_up(members, validation, training, go_on);
+    for (member, kept) in members.iter_mut().zip(kept) {
+        put_back(member, &kept);
+    }
+    let Some((sums, images_seen)) = sums? else { return Ok(None) };
+    ensure!(images_seen > 0, "there is no validation image that can be read");
+    let images = as_f64(images_seen);
+    let measured = members.iter().zip(sums).map(|(member, sums)| {
+        let sums = Vec::<f64>::try_from(sums)?;
+        let mut metrics = vec![("val_top1", sums[1] / images), ("val_loss", sums[0] / images)];
+        if member.trial.data.classes >= CLASSES_FOR_TOP5 {
+            metrics.insert(1, ("val_top5", sums[2] / images));
+        }
+        Ok(metrics)
+    });
+    measured.collect::<Result<_>>().map(Some)
+}
+
+/// Each member's [`count`] over all batches, and how many images there were.
+fn add_up<V, T>(
+    members: &[&mut Member],
+    validation: impl FnOnce() -> V,
+    training: impl FnOnce() -> T,
+    mut go_on: impl FnMut() -> bool,
+) -> Result<Option<(Vec<Tensor>, u64)>>
+where
+    V: Iterator<Item = Result<Batch, DataError>>,
+    T: Iterator<Item = Result<Batch, DataError>>,
+{
     let reestimate = members.iter().map(|member| batches_to_estimate(member)).max().unwrap_or(0);
     if reestimate > 0 {
         for (number, batch) in training().take(reestimate).enumerate() {
@@ -46,7 +79,9 @@ where
                 let decay = 1.0 - 1.0 / as_f64(u64::try_from(number)? + 1);
                 let _ = member.model.logits(&images, Mode::Estimate { decay });
             }
-            breathe();
+            if !go_on() {
+                return Ok(None);
+            }
         }
     }
     let mut sums: Vec<Tensor> =
@@ -63,25 +98,11 @@ where
             let logits = member.model.logits(&images, Mode::Evaluate);
             *sums += count(&logits, &labels, member.trial.data.classes);
         }
-        breathe();
+        if !go_on() {
+            return Ok(None);
+        }
     }
-    for (member, kept) in members.iter_mut().zip(kept) {
-        put_back(member, &kept);
-    }
-    ensure!(images_seen > 0, "there is no validation image that can be read");
-    let images = as_f64(images_seen);
-    members
-        .iter()
-        .zip(sums)
-        .map(|(member, sums)| {
-            let sums = Vec::<f64>::try_from(sums)?;
-            let mut metrics = vec![("val_top1", sums[1] / images), ("val_loss", sums[0] / images)];
-            if member.trial.data.classes >= CLASSES_FOR_TOP5 {
-                metrics.insert(1, ("val_top5", sums[2] / images));
-            }
-            Ok(metrics)
-        })
-        .collect()
+    Ok(Some((sums, images_seen)))
 }
 
 /// Sum of losses, images right, images whose class is among the five likeliest: f64, `[3]`.

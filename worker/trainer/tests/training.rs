@@ -175,6 +175,25 @@ fn a_trial_that_was_stopped_ends_with_the_same_bits() {
     assert_eq!(metrics(&resumed, 1), later);
 }
 
+/// The epoch's training is over, its evaluation is not: what a stop during a long evaluation leaves.
+#[test]
+fn a_trial_stopped_while_it_is_evaluated_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    photographs(folder.path());
+    let mut one_batch = settings();
+    one_batch["batch_size"] = serde_json::json!(80);
+    let trial = trial(folder.path(), 32, one_batch);
+    let whole = train(folder.path(), &[(trial.clone(), None)], &[]);
+    let stop = Order::Stop { token: Token::chief(TrialId(1), 1), reason: StopReason::Pause };
+    let stopped = train(folder.path(), &[(trial.clone(), None)], &[stop]);
+    let path = newest(&stopped, 1);
+    let progress = read_header(&std::fs::read(&path).unwrap()).unwrap().progress;
+    assert_eq!((progress.epochs_done, progress.next_sample), (0, 80));
+    let resumed = train(folder.path(), &[(trial, Some(path))], &[]);
+    assert_eq!(metrics(&resumed, 1), metrics(&whole, 1));
+    assert_eq!(tensors(&newest(&resumed, 1)), tensors(&newest(&whole, 1)));
+}
+
 #[test]
 fn company_does_not_change_a_bit() {
     let folder = tempfile::tempdir().unwrap();
