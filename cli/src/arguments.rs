@@ -4,6 +4,9 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 use sweeps::plan::PlanFormat;
 
+/// Where the store lies unless told otherwise.
+pub(crate) const STORE_DEFAULT: &str = "runs/alpharho.db";
+
 const EXAMPLES: &str = "\
 Examples:
   alpharho plan sweeps/quickstart.yaml        # what would be trained, and what it costs
@@ -32,7 +35,7 @@ pub(crate) struct Arguments {
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct Place {
     /// The store: an SQLite file. Whoever coordinates it is asked; if nobody does, it is opened here
-    #[arg(long, global = true, value_name = "FILE", default_value = "runs/alpharho.db", value_hint = ValueHint::FilePath)]
+    #[arg(long, global = true, value_name = "FILE", default_value = STORE_DEFAULT, value_hint = ValueHint::FilePath)]
     pub(crate) store: PathBuf,
     /// The folder of checkpoints [default: artifacts beside the store]
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]

@@ -15,6 +15,9 @@ use tonic::transport::{Channel, Endpoint};
 /// A status of 100,000 trials is larger than gRPC's usual limit.
 const MESSAGE_BYTES_MAX: usize = 1 << 30;
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Of a coordinator in this process: its workers are on this machine, and after a crash the next run should not
+/// have to wait long for their leases to end.
+const HEARTBEAT_MS: u64 = 2_000;
 
 /// What a command will do with the store, where it must open it itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +66,8 @@ impl Session {
 
     async fn embed(place: &Place) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen on 127.0.0.1")?;
-        let config = Config::new(&place.store, place.artifacts_folder());
+        let mut config = Config::new(&place.store, place.artifacts_folder());
+        config.heartbeat_ms = HEARTBEAT_MS;
         let coordinator = Coordinator::open(config, listener).await?;
         let address = coordinator.address().to_owned();
         let (stop, stopped) = oneshot::channel::<()>();

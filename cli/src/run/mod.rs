@@ -5,7 +5,7 @@ mod track;
 mod watch;
 mod workers;
 
-use crate::arguments::{Place, Run};
+use crate::arguments::{Place, Run, STORE_DEFAULT};
 use crate::commands::submit::{hand_over, read, words};
 use crate::exit::{End, Failure, refused};
 use crate::session::{Session, Want};
@@ -67,6 +67,16 @@ async fn control(session: &mut Session, sweep: &str, action: Action) -> anyhow::
     Ok(())
 }
 
+/// What to type to go on.
+fn command(place: &Place, file: &Path) -> String {
+    let store = if place.store == Path::new(STORE_DEFAULT) {
+        String::new()
+    } else {
+        format!(" --store {}", place.store.display())
+    };
+    format!("alpharho run {}{store}", file.display())
+}
+
 /// The table of cells, the files, and how to go on.
 async fn finish(
     session: &mut Session,
@@ -99,7 +109,7 @@ async fn finish(
             view.count("failed")
         )),
         End::Interrupted if view.paused => {
-            output::note(&format!("stopped; `alpharho run {}` goes on where it stopped", file.display()));
+            output::note(&format!("stopped; the same command goes on where it stopped: {}", command(place, file)));
         }
         End::Interrupted => output::note(&format!(
             "stopped here; the coordinator at {} keeps the sweep for other workers",

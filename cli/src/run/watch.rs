@@ -29,8 +29,9 @@ pub(super) async fn until_over(
     out: &Path,
 ) -> anyhow::Result<End> {
     let name = status.summary.as_ref().map(|summary| summary.name.clone()).unwrap_or_default();
+    let scripted = status.summary.as_ref().is_some_and(|summary| summary.scripted);
     let mut signals = Signals::new()?;
-    let workers = Workers::start(&arguments.worker, &session.address, out)?;
+    let workers = Workers::start(&arguments.worker, &session.address, scripted, out)?;
     let track = Track::new(status);
     let mut wait = Wait {
         display: Display::new(&name, &track),

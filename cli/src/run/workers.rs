@@ -37,11 +37,11 @@ pub(super) struct Exited {
 
 impl Workers {
     /// Starts as many as asked for, logging into `folder`.
-    pub(super) fn start(arguments: &Arguments, address: &str, folder: &Path) -> anyhow::Result<Self> {
+    pub(super) fn start(arguments: &Arguments, address: &str, scripted: bool, folder: &Path) -> anyhow::Result<Self> {
         let mut running = Vec::new();
         for place in 1..=arguments.workers {
             let name = if arguments.workers == 1 { "worker.log".to_owned() } else { format!("worker-{place}.log") };
-            running.push(start_one(arguments, address, &folder.join(name))?);
+            running.push(start_one(arguments, address, scripted, &folder.join(name))?);
         }
         Ok(Self { running })
     }
@@ -92,7 +92,7 @@ impl Workers {
     }
 }
 
-fn start_one(arguments: &Arguments, address: &str, log: &Path) -> anyhow::Result<Worker> {
+fn start_one(arguments: &Arguments, address: &str, scripted: bool, log: &Path) -> anyhow::Result<Worker> {
     let executable = executable(arguments)?;
     let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     let mut command = Command::new(&executable);
@@ -108,6 +108,10 @@ fn start_one(arguments: &Arguments, address: &str, log: &Path) -> anyhow::Result
         if let Some(value) = value {
             command.arg(flag).arg(value);
         }
+    }
+    if scripted {
+        // Neither trainer nor libtorch is needed then.
+        command.arg("--scripted-only");
     }
     for data in &arguments.data {
         command.arg("--data").arg(data);

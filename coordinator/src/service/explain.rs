@@ -40,9 +40,10 @@ pub(super) fn explain(explained: &Explained, place: &TrialPlace) -> wire::Explai
         record.trial.id, record.sweep
     );
     let epochs = format!("{} of {} epochs are done", record.epochs_done, record.trial.epochs);
+    let retry = format!("`alpharho retry {} --trial {number}` starts it again", record.sweep);
     let rest = match &record.state {
         TrialState::Pending | TrialState::Paused => {
-            format!("{}; {epochs}", waits(waiting, &record.sweep, record.trial.id.0, *sweep_paused))
+            format!("{}; {epochs}", waits(waiting, &record.sweep, *number, *sweep_paused))
         }
         TrialState::Running { attempt, slot, stopping } => {
             let host = host.as_deref().filter(|host| !host.is_empty()).unwrap_or("an unnamed host");
@@ -58,9 +59,9 @@ pub(super) fn explain(explained: &Explained, place: &TrialPlace) -> wire::Explai
         }
         TrialState::Completed => format!("is completed; {epochs}"),
         TrialState::Failed { reason } => {
-            format!("has failed after {epochs}: {reason}; `alpharho retry` starts it again")
+            format!("has failed after {epochs}: {reason}; {retry}")
         }
-        TrialState::Cancelled => format!("was cancelled; {epochs}; `alpharho retry` starts it again"),
+        TrialState::Cancelled => format!("was cancelled; {epochs}; {retry}"),
     };
     let json = json!({
         "trial": record.trial.id,
@@ -87,13 +88,13 @@ pub(super) fn explain(explained: &Explained, place: &TrialPlace) -> wire::Explai
     }
 }
 
-fn waits(waiting: &Waiting, sweep: &str, trial: u64, sweep_paused: bool) -> String {
+fn waits(waiting: &Waiting, sweep: &str, number: u32, sweep_paused: bool) -> String {
     match waiting {
         Waiting::NotWaiting => "is about to run".to_owned(),
         Waiting::Paused if sweep_paused => {
             format!("waits because its sweep is paused (`alpharho resume {sweep}` goes on)")
         }
-        Waiting::Paused => format!("waits because it is paused (`alpharho resume {trial}` goes on)"),
+        Waiting::Paused => format!("waits because it is paused (`alpharho resume {sweep} --trial {number}` goes on)"),
         Waiting::NoWorkers => {
             "waits because no worker is there; start alpharho-worker on a machine that can train".to_owned()
         }
@@ -155,7 +156,7 @@ mod tests {
                 "all 2 slots are busy; one trial goes before it; 3 of 10",
             ),
             (TrialState::Pending, limit, "at most 4 trials at a time"),
-            (TrialState::Paused, Waiting::Paused, "`alpharho resume 7` goes on"),
+            (TrialState::Paused, Waiting::Paused, "`alpharho resume s --trial 2` goes on"),
             (
                 running,
                 Waiting::NotWaiting,
