@@ -26,6 +26,17 @@ fn no_compiler(program: &str) -> String {
     )
 }
 
+/// `make`, which the build script of the trainer's allocator calls.
+pub(crate) fn make() -> Result<()> {
+    match find_program("make", env::var_os("PATH").as_deref()) {
+        Some(_) => Ok(()),
+        None => bail!("{NO_MAKE}"),
+    }
+}
+
+const NO_MAKE: &str = "no make: \"make\" is not on PATH; install it (Debian, Ubuntu: apt-get install make; Fedora: dnf \
+    install make), then run the same command again";
+
 /// Python 3, and how to call its pip.
 #[derive(Clone, Debug)]
 pub(crate) struct Python {
@@ -133,6 +144,7 @@ mod tests {
     fn what_is_missing_is_one_line_that_says_what_to_install() {
         for (message, package) in [
             (no_compiler("c++"), "apt-get install g++"),
+            (NO_MAKE.to_owned(), "apt-get install make"),
             (NO_PYTHON.to_owned(), "apt-get install python3-pip"),
             (no_pip(Path::new("/usr/bin/python3")), "apt-get install python3-pip"),
         ] {

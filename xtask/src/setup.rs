@@ -34,6 +34,7 @@ pub(crate) struct Wanted {
 /// Checks what the machine must bring, then does what is missing. A second run finds everything and is quick.
 pub(crate) fn setup(house: &House, wanted: &Wanted) -> Result<Libtorch> {
     needs::compiler()?;
+    needs::make()?;
     fs::create_dir_all(&house.state).with_context(|| format!("cannot create {}", house.state.display()))?;
     let lock = lock(house)?;
     // What an interrupted run left.

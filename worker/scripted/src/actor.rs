@@ -25,7 +25,7 @@ pub(crate) fn act(start: Start, stops: &Stops, voice: &Voice) -> anyhow::Result<
                     token,
                     device: start.device.clone(),
                     threads: start.threads.max(1),
-                    instruction_set: instruction_set().to_owned(),
+                    instruction_set: proto::link::instruction_set().to_owned(),
                     libtorch: "none".to_owned(),
                     resumed_epoch: role.epochs_done,
                 })?;
@@ -180,19 +180,6 @@ impl Role {
         }
         Ok(AttemptEnd::Stopped)
     }
-}
-
-fn instruction_set() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            return "avx512";
-        }
-        if std::arch::is_x86_feature_detected!("avx2") {
-            return "avx2";
-        }
-    }
-    std::env::consts::ARCH
 }
 
 #[cfg(test)]

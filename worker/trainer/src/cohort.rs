@@ -58,7 +58,7 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
                     token,
                     device: describe(device),
                     threads,
-                    instruction_set: device::instruction_set().to_owned(),
+                    instruction_set: proto::link::instruction_set().to_owned(),
                     libtorch: crate::LIBTORCH_VERSION.to_owned(),
                     resumed_epoch: member.progress.epochs_done,
                 });

@@ -53,18 +53,3 @@ fn load_cuda() -> Result<()> {
     }
     Ok(())
 }
-
-/// The widest vector instructions that libtorch's kernels may use here. Part of the promise of exactness.
-#[must_use]
-pub fn instruction_set() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            return "avx512";
-        }
-        if std::arch::is_x86_feature_detected!("avx2") {
-            return "avx2";
-        }
-    }
-    std::env::consts::ARCH
-}
