@@ -13,15 +13,6 @@ pub type Point = (f64, f64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Color(pub u8, pub u8, pub u8);
 
-impl Color {
-    /// Mixed with white: 0 is white, 1 the colour itself.
-    #[must_use]
-    pub fn tint(self, strength: f64) -> Self {
-        let mix = |channel: u8| (255.0 - (255.0 - f64::from(channel)) * strength).round() as u8;
-        Self(mix(self.0), mix(self.1), mix(self.2))
-    }
-}
-
 /// Something drawn. All colours cover what lies below.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shape {
@@ -135,19 +126,5 @@ impl Drawing {
     /// A straight line.
     pub fn line(&mut self, from: Point, to: Point, width: f64, color: Color) {
         self.shapes.push(Shape::Line { points: vec![from, to], width, color });
-    }
-
-    /// A broken line of strokes and gaps.
-    pub fn dashes(&mut self, from: Point, to: Point, width: f64, color: Color, stroke: f64, gap: f64) {
-        let length = (to.0 - from.0).hypot(to.1 - from.1);
-        let at = |way: f64| {
-            let share = (way / length).min(1.0);
-            (from.0 + (to.0 - from.0) * share, from.1 + (to.1 - from.1) * share)
-        };
-        let mut way = 0.0;
-        while way < length {
-            self.line(at(way), at(way + stroke), width, color);
-            way += stroke + gap;
-        }
     }
 }

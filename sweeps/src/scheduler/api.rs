@@ -242,6 +242,15 @@ impl TrialState {
         }
     }
 
+    /// Why it was asked to stop, if it runs and was.
+    #[must_use]
+    pub fn stopping(&self) -> Option<StopReason> {
+        match self {
+            Self::Running { stopping, .. } => *stopping,
+            Self::Pending | Self::Paused | Self::Completed | Self::Failed { .. } | Self::Cancelled => None,
+        }
+    }
+
     /// Whether nothing more will happen unless a person asks.
     #[must_use]
     pub fn is_over(&self) -> bool {

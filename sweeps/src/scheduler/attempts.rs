@@ -113,15 +113,7 @@ impl Scheduler {
 /// The state that follows the end of a running trial's attempt; counts what counts.
 fn after(entry: &mut Entry, end: &AttemptEnd, counts: Counts, max_restarts: u32, max_losses: u32) -> TrialState {
     let record = &mut entry.record;
-    let stopping = match record.state {
-        TrialState::Running { stopping, .. } => stopping,
-        TrialState::Pending
-        | TrialState::Paused
-        | TrialState::Completed
-        | TrialState::Failed { .. }
-        | TrialState::Cancelled => None,
-    };
-    match (end, stopping) {
+    match (end, record.state.stopping()) {
         (AttemptEnd::Completed, _) => {
             // Done is done, also when a stop crossed it.
             record.epochs_done = record.trial.epochs;

@@ -2,7 +2,7 @@
 
 use super::attempts::Counts;
 use super::state::{Slot, Worker};
-use super::{AttemptEnd, Command, Millis, Refusal, Scheduler, SlotOffer, StopReason, TrialState};
+use super::{AttemptEnd, Command, Millis, Refusal, Scheduler, SlotOffer, StopReason};
 use crate::ids::{SlotId, Token, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -175,13 +175,6 @@ impl Scheduler {
 
     /// Why the trial of that token was asked to stop, if it was.
     fn stopping(&self, token: Token) -> Option<StopReason> {
-        match self.trial(token.trial)?.state {
-            TrialState::Running { stopping, .. } => stopping,
-            TrialState::Pending
-            | TrialState::Paused
-            | TrialState::Completed
-            | TrialState::Failed { .. }
-            | TrialState::Cancelled => None,
-        }
+        self.trial(token.trial)?.state.stopping()
     }
 }

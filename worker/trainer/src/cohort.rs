@@ -16,7 +16,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use sweeps::scheduler::{AttemptEnd, StopReason};
-use sweeps::trial::Trial;
 use tch::Device;
 
 /// Batches that wait ready.
@@ -300,8 +299,7 @@ fn save(member: &mut Member, folder: &std::path::Path, best: bool, speech: &Spee
 }
 
 fn shares_data(member: &Member, other: &Member) -> bool {
-    let of = |trial: &Trial| trial.data.clone();
-    of(&member.trial) == of(&other.trial)
+    member.trial.data == other.trial.data
 }
 
 fn ended(token: sweeps::ids::Token, end: AttemptEnd) -> Said {

@@ -109,8 +109,8 @@ impl Layout {
     }
 
     /// The segment of that name.
-    #[must_use]
-    pub fn find(&self, name: &str) -> Option<&Segment> {
+    #[cfg(test)]
+    pub(crate) fn find(&self, name: &str) -> Option<&Segment> {
         self.segments.iter().find(|segment| segment.name == name)
     }
 
