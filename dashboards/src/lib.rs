@@ -4,9 +4,11 @@
 //! [`tables`] for the terminal, [`export`] for files, [`plot`] for figures.
 
 pub mod export;
+pub mod fit;
 pub mod format;
 mod grid_csv;
 mod grid_markdown;
+pub mod paper;
 pub mod pareto;
 pub mod plot;
 pub mod table;
