@@ -178,6 +178,8 @@ pub enum Report {
     Ended(AttemptEnd),
     /// Lines of the trial's log.
     Log(Vec<String>),
+    /// Other replicas of the trial reach this chief there: `HOST:PORT`.
+    Listening(String),
 }
 
 /// A worker's first message.
@@ -244,7 +246,17 @@ fn report(from: wire::report::Body) -> Result<Report, BadMessage> {
             }
             Report::Log(lines)
         }
+        Body::Listening(wire::Listening { address }) => Report::Listening(reachable(address)?),
     })
+}
+
+/// `HOST:PORT` that somebody can connect to.
+fn reachable(address: String) -> Result<String, BadMessage> {
+    let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse().ok());
+    match port {
+        Some(1..=u16::MAX) if address.len() <= NAME_BYTES_MAX => Ok(address),
+        _ => Err(BadMessage::Value { field: "address", problem: format!("{address:?} is not HOST:PORT") }),
+    }
 }
 
 /// JSON of a value whose types cannot fail to become JSON.
@@ -303,6 +315,7 @@ mod tests {
         let token = Some(wire::Token { trial: 1, attempt: 1, replica: 0, incarnation: 1 });
         let point = |name: &str, step, value| wire::Point { name: name.to_owned(), step, value };
         let points = |point| Body::Points(wire::Points { points: vec![point] });
+        let listening = |address: &str| Body::Listening(wire::Listening { address: address.to_owned() });
         let epoch = |epoch| Body::EpochFinished(wire::EpochFinished { epoch, duration_ms: 1, points: Vec::new() });
         for (token, body, expected) in [
             (token, Some(points(point("step_loss", 1, 0.5))), Ok(())),
@@ -313,6 +326,10 @@ mod tests {
             (token, Some(points(point("step_loss", u64::MAX, 1.0))), Err("points: step 18446744073709551615")),
             (token, Some(epoch(1)), Ok(())),
             (token, Some(epoch(0)), Err("epoch: they count from 1")),
+            (token, Some(listening("127.0.0.1:43121")), Ok(())),
+            (token, Some(listening("[::1]:43121")), Ok(())),
+            (token, Some(listening("127.0.0.1:0")), Err("address: \"127.0.0.1:0\" is not HOST:PORT")),
+            (token, Some(listening(":80")), Err("address: \":80\" is not HOST:PORT")),
         ] {
             let said = wire::worker_message::Body::Report(wire::Report { token, body });
             let result = saying(said).map(|_| ()).map_err(|bad| bad.to_string());

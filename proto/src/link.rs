@@ -6,6 +6,7 @@
 //! line too: libraries print.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::PathBuf;
 use sweeps::ids::Token;
 use sweeps::metrics::Point;
@@ -56,6 +57,42 @@ pub struct Member {
     pub trial: Trial,
     /// A checkpoint to go on from.
     pub resume: Option<PathBuf>,
+    /// How it meets the other replicas of its trial; none where `training.replicas` allows one alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<Exchange>,
+}
+
+/// How the replicas of a trial meet.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// Known to the replicas of this attempt alone: 64 hexadecimal digits. Never printed.
+    pub secret: String,
+    /// On which side of the exchange it stands.
+    #[serde(flatten)]
+    pub role: ExchangeRole,
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+/// On which side of the exchange of gradients a replica stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "role", rename_all = "snake_case")]
+pub enum ExchangeRole {
+    /// It keeps the parameters, and says [`Said::Listening`] once others may come.
+    Chief {
+        /// `127.0.0.1:0`: where to listen.
+        listen: String,
+    },
+    /// It sends its gradients to the chief. It resumes from no checkpoint, saves none and reports no epochs. It ends
+    /// as completed when the chief says that all is done, and as stopped when asked to, or when the chief is gone.
+    Replica {
+        /// `127.0.0.1:43121`: where the chief listens.
+        chief: String,
+    },
 }
 
 /// Where data sets lie on this worker.
@@ -107,6 +144,13 @@ pub enum Said {
         libtorch: String,
         /// Epochs done in the checkpoint it resumed; 0 if none.
         resumed_epoch: u32,
+    },
+    /// A chief's service for gradients listens: replicas may come.
+    Listening {
+        /// Which member.
+        token: Token,
+        /// `127.0.0.1:43121`: where others reach it.
+        address: String,
     },
     /// It lives: at least every 10 seconds while nothing else is said.
     Alive,
@@ -204,5 +248,20 @@ mod tests {
             r#"{"order":"stop","token":{"trial":7,"attempt":2,"replica":0,"incarnation":1},"reason":"pause"}"#
         );
         assert_eq!(serde_json::from_str::<Order>(&line).unwrap(), order);
+    }
+
+    #[test]
+    fn an_exchange_comes_back_as_it_went_and_its_secret_is_not_printed() {
+        let chief = ExchangeRole::Chief { listen: "127.0.0.1:0".to_owned() };
+        let replica = ExchangeRole::Replica { chief: "127.0.0.1:43121".to_owned() };
+        for (role, expected) in [
+            (chief, r#"{"secret":"c0ffee","role":"chief","listen":"127.0.0.1:0"}"#),
+            (replica, r#"{"secret":"c0ffee","role":"replica","chief":"127.0.0.1:43121"}"#),
+        ] {
+            let exchange = Exchange { secret: "c0ffee".to_owned(), role };
+            assert_eq!(serde_json::to_string(&exchange).unwrap(), expected);
+            assert_eq!(serde_json::from_str::<Exchange>(expected).unwrap(), exchange);
+            assert!(!format!("{exchange:?}").contains("c0ffee"));
+        }
     }
 }

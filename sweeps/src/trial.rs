@@ -94,9 +94,11 @@ impl Sweep {
     }
 }
 
-/// The place of a dotted name.
+/// The place of a dotted name; made where it was left out as a default.
 fn at<'a>(value: &'a mut Value, path: &str) -> Option<&'a mut Value> {
-    path.split('.').try_fold(value, |value, key| value.get_mut(key))
+    path.split('.').try_fold(value, |value, key| {
+        Some(value.as_object_mut()?.entry(key).or_insert_with(|| Value::Object(serde_json::Map::new())))
+    })
 }
 
 /// Canonical JSON of what all trials of a sweep have alike, made once for all.

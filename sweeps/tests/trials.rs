@@ -77,6 +77,27 @@ fn axes_reach_the_training_of_their_trials() {
     }
 }
 
+#[test]
+fn replicas_and_gradients_reach_their_trials_and_their_defaults_change_no_key() {
+    let replicas = trials(include_str!("specs/good/replicas.yaml"));
+    let found: Vec<String> = replicas
+        .iter()
+        .filter(|trial| trial.alpha == 0.5)
+        .map(|trial| format!("{:?} {}", trial.training.gradients.mode, trial.training.replicas.max()))
+        .collect();
+    assert_eq!(found, ["Async 1", "Async 4", "Sync 1", "Sync 4"]);
+    assert_eq!(keys(&replicas).len(), 8);
+    assert!(replicas.iter().all(|trial| trial.training.gradients.push_every == 2), "what is no axis stays");
+
+    let defaults = "gradients: {mode: async, max_staleness: none, staleness_lr: none, delay_compensation: 0, \
+                    push_every: 1, wire: f32, drop_slowest: 0}";
+    let written = with(GRID, "epochs: 3", &format!("epochs: 3\n  replicas: 1\n  {defaults}"));
+    assert_eq!(keys(&trials(&written)), keys(&trials(GRID)));
+    assert_eq!(sweep(&written).fingerprint(), sweep(GRID).fingerprint());
+    let asked = sweep(&with(GRID, "epochs: 3", "epochs: 3\n  gradients: {mode: sync}"));
+    assert_eq!(asked.changed_settings(&sweep(GRID)), ["training.gradients.mode"]);
+}
+
 fn json(value: &impl serde::Serialize) -> serde_json::Value {
     serde_json::to_value(value).unwrap()
 }

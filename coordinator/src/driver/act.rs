@@ -101,6 +101,7 @@ impl Driver {
                 trial_json: details.settings_json,
                 resume: resume.map(Into::into),
                 threads: details.threads.unwrap_or(0),
+                exchange: None,
             });
         }
         if !members.is_empty() {

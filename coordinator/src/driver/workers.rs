@@ -149,6 +149,7 @@ impl Driver {
             Report::Ended(end) => self.end(token, end),
             // Taken before: also of attempts that are over.
             Report::Log(_) => {}
+            Report::Listening(_) => {}
         }
     }
 

@@ -3,7 +3,8 @@
 
 use super::expand;
 use super::model::{
-    Act, Data, Method, Packing, Parameter, ReplicaRange, Replicas, ScriptStep, Sweep, Training, Validation,
+    Act, Data, GradientMode, Gradients, Method, Packing, Parameter, ScriptStep, Single, StalenessRate, Sweep, Training,
+    Validation, Values,
 };
 use super::problems::Problems;
 use super::schema::TRIALS_MAX;
@@ -23,6 +24,7 @@ pub(super) fn check(sweep: &Sweep, places: &Places, problems: &mut Problems) {
     check.metrics(sweep);
     check.data(&sweep.data);
     check.training(sweep);
+    check.replicas(sweep);
     check.support(sweep);
     check.script(sweep);
     check.parameters(sweep);
@@ -118,23 +120,59 @@ impl Check<'_> {
         }
     }
 
+    fn replicas(&mut self, sweep: &Sweep) {
+        let Training { replicas, gradients, .. } = &sweep.training;
+        if replicas.min() > replicas.max() {
+            let (min, max) = (replicas.min(), replicas.max());
+            self.wrong("training.replicas", || {
+                format!("training.replicas: min is {min} and max is {max}; min must not be above max")
+            });
+        }
+        let Gradients { mode, max_staleness, staleness_lr, delay_compensation, drop_slowest, .. } = gradients;
+        let by_axis = sweep.parameters.contains_key("training.gradients.mode");
+        let without_meaning = [
+            ("max_staleness", GradientMode::Sync, max_staleness.is_some()),
+            ("staleness_lr", GradientMode::Sync, *staleness_lr != StalenessRate::None),
+            ("delay_compensation", GradientMode::Sync, *delay_compensation != 0.0),
+            ("drop_slowest", GradientMode::Async, *drop_slowest != 0),
+        ];
+        for (key, in_mode, given) in without_meaning {
+            if !given || in_mode != *mode || by_axis || self.problems.touch("training.gradients.mode") {
+                continue;
+            }
+            self.wrong(&format!("training.gradients.{key}"), || match in_mode {
+                GradientMode::Sync => {
+                    format!("{key} has no meaning for mode: sync, where no gradient is stale; remove it, or write mode: async")
+                }
+                GradientMode::Async => {
+                    format!("{key} has no meaning for mode: async, where nobody is waited for; remove it, or write mode: sync")
+                }
+            });
+        }
+        self.drop_slowest(sweep);
+    }
+
+    /// Somebody must be left to wait for, in each trial.
+    fn drop_slowest(&mut self, sweep: &Sweep) {
+        let path = "training.gradients.drop_slowest";
+        let (dropped, dropped_at) = match whole_values(sweep, path) {
+            Some(values) => (values.into_iter().max().unwrap_or(0), format!("parameters.{path}")),
+            None => (sweep.training.gradients.drop_slowest.into(), path.to_owned()),
+        };
+        let replicas = match whole_values(sweep, "training.replicas") {
+            Some(values) => values.into_iter().min().unwrap_or(1),
+            None if self.problems.touch("training.replicas") => return,
+            None => sweep.training.replicas.max().into(),
+        };
+        if dropped > 0 && dropped >= replicas {
+            self.wrong(&dropped_at, || {
+                format!("drop_slowest is {dropped} of {replicas} replicas: at least one must be waited for")
+            });
+        }
+    }
+
     /// What the format has a place for and this version cannot do.
     fn support(&mut self, sweep: &Sweep) {
-        let one = |replicas: &Replicas| {
-            matches!(replicas, Replicas::Exactly(1) | Replicas::Between(ReplicaRange { min: 1, max: 1 }))
-        };
-        if !one(&sweep.training.replicas) {
-            self.wrong("training.replicas", || {
-                "this version does not support several replicas of a trial yet; write replicas: 1".to_owned()
-            });
-        }
-        if let Some(Parameter::Values(_) | Parameter::Value(_) | Parameter::Range(_)) =
-            sweep.parameters.get("training.replicas")
-        {
-            self.wrong("parameters.training.replicas", || {
-                "this version does not support several replicas of a trial yet; remove this axis".to_owned()
-            });
-        }
         if sweep.resources.slots != 1 {
             self.wrong("resources.slots", || {
                 "this version does not support trials on several slots yet; write slots: 1".to_owned()
@@ -240,6 +278,16 @@ impl Check<'_> {
                 });
             }
         }
+    }
+}
+
+/// The whole numbers that an axis has, if there is one of that name; the least and the most of a range.
+fn whole_values(sweep: &Sweep, axis: &str) -> Option<Vec<u64>> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and not negative")]
+    match sweep.parameters.get(axis)? {
+        Parameter::Values(Values { values }) => Some(values.iter().filter_map(serde_json::Value::as_u64).collect()),
+        Parameter::Value(Single { value }) => Some(value.as_u64().into_iter().collect()),
+        Parameter::Range(range) => Some(vec![range.min as u64, range.max as u64]),
     }
 }
 

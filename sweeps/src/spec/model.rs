@@ -289,9 +289,13 @@ pub struct Training {
     /// Of activations and gradients; weights are kept in f32.
     #[serde(default)]
     pub precision: Precision,
-    /// How many processes train the trial.
+    /// How many processes train the trial together.
     #[serde(default)]
     pub replicas: Replicas,
+    /// How the gradients of several replicas come together.
+    // Defaults are left out of JSON, so that keys and fingerprints made before there were any are kept.
+    #[serde(default, skip_serializing_if = "Gradients::is_default")]
+    pub gradients: Gradients,
 }
 
 /// RMSprop as TensorFlow defines it.
@@ -393,14 +397,35 @@ pub enum Precision {
     Bf16,
 }
 
-/// How many processes train one trial.
+/// How many processes train one trial: the chief, and others that send it their gradients. A trial starts with
+/// its chief alone; others join and leave at any time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Replicas {
-    /// Exactly so many.
+    /// So many, as soon as there are slots: they come before pending trials.
     Exactly(u32),
-    /// As slots allow.
+    /// `min` like that; up to `max` on slots that no pending trial can use.
     Between(ReplicaRange),
+}
+
+impl Replicas {
+    /// So many come before pending trials.
+    #[must_use]
+    pub fn min(self) -> u32 {
+        match self {
+            Self::Exactly(count) => count,
+            Self::Between(ReplicaRange { min, .. }) => min,
+        }
+    }
+
+    /// Never more than so many.
+    #[must_use]
+    pub fn max(self) -> u32 {
+        match self {
+            Self::Exactly(count) => count,
+            Self::Between(ReplicaRange { max, .. }) => max,
+        }
+    }
 }
 
 /// `{min: 1, max: 8}`
@@ -417,6 +442,88 @@ impl Default for Replicas {
     fn default() -> Self {
         Self::Exactly(1)
     }
+}
+
+/// How the gradients of several replicas come together.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gradients {
+    /// Whether replicas wait for each other.
+    #[serde(skip_serializing_if = "is_default")]
+    pub mode: GradientMode,
+    /// Staleness is how many updates the chief has made since the parameters were read that a gradient is of. A
+    /// gradient of more than this is refused, and its samples are handed out again. `async` only.
+    #[serde(with = "none_word", skip_serializing_if = "is_default")]
+    pub max_staleness: Option<u32>,
+    /// How the learning rate follows a gradient's staleness. `async` only.
+    #[serde(skip_serializing_if = "is_default")]
+    pub staleness_lr: StalenessRate,
+    /// λ of DC-ASGD (Zheng et al. 2017), at least 0: a stale gradient g becomes
+    /// `g + λ · g² / sqrt(mean_square + epsilon) · (w_now − w_read)`; 0: it is taken as it is. `async` only.
+    #[serde(skip_serializing_if = "is_default")]
+    pub delay_compensation: f64,
+    /// Batches whose gradients a replica averages before it sends them; 1: each by itself.
+    #[serde(skip_serializing_if = "is_one")]
+    pub push_every: u32,
+    /// Numbers between replicas; the chief adds up in f32.
+    #[serde(skip_serializing_if = "is_default")]
+    pub wire: Precision,
+    /// So many replicas are not waited for in a step: backups for slow ones; below `replicas`. `sync` only.
+    #[serde(skip_serializing_if = "is_default")]
+    pub drop_slowest: u32,
+}
+
+impl Gradients {
+    /// Whether nothing was asked for.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for Gradients {
+    fn default() -> Self {
+        Self {
+            mode: GradientMode::Async,
+            max_staleness: None,
+            staleness_lr: StalenessRate::None,
+            delay_compensation: 0.0,
+            push_every: 1,
+            wire: Precision::F32,
+            drop_slowest: 0,
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_one(value: &u32) -> bool {
+    *value == 1
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Whether replicas wait for each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GradientMode {
+    /// Each gradient is applied when it arrives.
+    #[default]
+    Async,
+    /// The gradients of all replicas are averaged for each step.
+    Sync,
+}
+
+/// How the learning rate follows a gradient's staleness.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StalenessRate {
+    /// Not at all.
+    #[default]
+    None,
+    /// Divided by the staleness, where that is above 1 (Zhang et al. 2016).
+    Inverse,
 }
 
 /// What a trial needs of a worker.

@@ -204,6 +204,19 @@ pub(super) const TRAINING: &[Key] = &[
         Either(&Whole(1, 1024), &[key("min", Whole(1, 1024), Must("1")), key("max", Whole(1, 1024), Must("1"))]),
         May,
     ),
+    key(
+        "gradients",
+        Map(&[
+            key("mode", Word(&["async", "sync"]), May),
+            key("max_staleness", Or("none", &Whole(0, 1_000_000)), May),
+            key("staleness_lr", Word(&["none", "inverse"]), May),
+            key("delay_compensation", Number(within(0.0, 1000.0)), May),
+            key("push_every", Whole(1, 100_000), May),
+            key("wire", Word(&["f32", "bf16"]), May),
+            key("drop_slowest", Whole(0, 1023), May),
+        ]),
+        May,
+    ),
 ];
 
 const RESOURCES: &[Key] = &[

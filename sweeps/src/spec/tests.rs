@@ -1,6 +1,6 @@
 //! The table of keys against the model and against the reference for users; text of all kinds against the reader.
 
-use super::model::Sweep;
+use super::model::{GradientMode, Gradients, Precision, StalenessRate, Sweep};
 use super::schema::{self, Key, Kind, Need};
 use super::{FILE_BYTES_MAX, parse};
 use proptest::prelude::*;
@@ -9,12 +9,13 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 const MINIMAL: &str = include_str!("../../tests/specs/good/minimal.yaml");
-const GOOD: [&str; 6] = [
+const GOOD: [&str; 7] = [
     MINIMAL,
     include_str!("../../tests/specs/good/complete.yaml"),
     include_str!("../../tests/specs/good/random.yaml"),
     include_str!("../../tests/specs/good/scripted.yaml"),
     include_str!("../../tests/specs/good/other-styles.yaml"),
+    include_str!("../../tests/specs/good/replicas.yaml"),
     include_str!("../../quickstart.yaml"),
 ];
 
@@ -41,7 +42,18 @@ fn names_of(value: &Value, prefix: &str, out: &mut BTreeSet<String>) {
 #[test]
 fn the_table_of_keys_is_that_of_the_model() {
     let mut model = BTreeSet::new();
-    names_of(&serde_json::to_value(good(MINIMAL)).unwrap(), "", &mut model);
+    let mut sweep = good(MINIMAL);
+    // Left out of JSON where they are the defaults.
+    sweep.training.gradients = Gradients {
+        mode: GradientMode::Sync,
+        max_staleness: Some(1),
+        staleness_lr: StalenessRate::Inverse,
+        delay_compensation: 1.0,
+        push_every: 2,
+        wire: Precision::Bf16,
+        drop_slowest: 1,
+    };
+    names_of(&serde_json::to_value(sweep).unwrap(), "", &mut model);
     let mut table = Vec::new();
     schema::leaves(schema::SWEEP, "", &mut table);
     // Left out of JSON when absent.

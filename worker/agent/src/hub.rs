@@ -413,5 +413,9 @@ fn understood(member: wire::Member) -> Result<Granted, (Option<wire::Token>, con
     let wire_token = member.token;
     let token = convert::token(wire_token).map_err(|bad| (wire_token, bad))?;
     let trial = convert::trial(&member.trial_json).map_err(|bad| (wire_token, bad))?;
-    Ok(Granted { member: link::Member { token, trial, resume: None }, resume: member.resume, threads: member.threads })
+    Ok(Granted {
+        member: link::Member { token, trial, resume: None, exchange: None },
+        resume: member.resume,
+        threads: member.threads,
+    })
 }

@@ -32,7 +32,7 @@ impl Entry {
             Some(Body::Points(points)) => points.points.len(),
             Some(Body::EpochFinished(epoch)) => epoch.points.len(),
             Some(Body::Log(log)) => log.lines.len(),
-            Some(Body::Started(_) | Body::Ended(_)) | None => 0,
+            Some(Body::Started(_) | Body::Ended(_) | Body::Listening(_)) | None => 0,
         }
     }
 

@@ -27,6 +27,7 @@ fn words(heard: &[Heard]) -> Vec<String> {
             (_, Some(ReportBody::Points(_))) => "points".to_owned(),
             (_, Some(ReportBody::EpochFinished(epoch))) => format!("epoch {}", epoch.epoch),
             (_, Some(ReportBody::Ended(ended))) => ended.end_json.clone(),
+            (_, Some(ReportBody::Listening(listening))) => format!("listening {}", listening.address),
             (_, Some(ReportBody::Log(log))) => log.lines.join("|"),
             (Heard::Said { body, .. }, None) => match body {
                 Said::Register(_) => "register".to_owned(),

@@ -199,7 +199,7 @@ pub(crate) mod tests {
     }
 
     fn role(trial: Trial, resume: Option<PathBuf>, folder: &Path) -> anyhow::Result<Role> {
-        Role::new(Member { token: Token::chief(TrialId(7), 2), trial, resume }, folder)
+        Role::new(Member { token: Token::chief(TrialId(7), 2), trial, resume, exchange: None }, folder)
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl Member {
     /// # Errors
     /// When the network cannot be made, or the checkpoint is damaged or of another trial.
     pub fn new(member: link::Member, device: Device, samples_per_epoch: u64) -> Result<Self> {
-        let link::Member { token, trial, resume } = member;
+        let link::Member { token, trial, resume, exchange: _ } = member;
         let network = Network::new(trial.network, trial.alpha, trial.resolution, trial.data.classes)?;
         let mut model = Model::new(network, &trial.training, trial.seed, device);
         let progress = match &resume {

@@ -78,6 +78,7 @@ fn train(folder: &Path, trials: &[(Trial, Option<PathBuf>)], orders: &[Order]) -
             token: Token::chief(TrialId(id), 1),
             trial: trial.clone(),
             resume: resume.clone(),
+            exchange: None,
         })
         .collect();
     let start =

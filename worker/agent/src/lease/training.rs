@@ -180,6 +180,9 @@ impl Lease {
                 let started = wire::Started { device, threads, instruction_set, libtorch, resumed_epoch };
                 self.relay(token, Body::Started(started)).await;
             }
+            Said::Listening { token, address } => {
+                self.relay(token, Body::Listening(wire::Listening { address })).await;
+            }
             Said::Points { token, points } => {
                 let points = usable(points, token, ear);
                 self.relay(token, Body::Points(wire::Points { points })).await;

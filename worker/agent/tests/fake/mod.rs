@@ -200,6 +200,7 @@ impl Scene {
     /// Leases slot 0 to that trial.
     pub(crate) async fn grant(&self, trial: u64, change: impl FnOnce(&mut wire::Member)) {
         let mut member = wire::Member {
+            exchange: None,
             token: Some(token(trial)),
             sweep: "test".to_owned(),
             trial_json: trial_json(true),

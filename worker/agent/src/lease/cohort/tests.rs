@@ -8,7 +8,12 @@ fn token(trial: u64) -> Token {
 fn cohort(trials: &[u64]) -> Cohort {
     let members = trials
         .iter()
-        .map(|trial| link::Member { token: token(*trial), trial: crate::testing::trial(), resume: None })
+        .map(|trial| link::Member {
+            token: token(*trial),
+            trial: crate::testing::trial(),
+            resume: None,
+            exchange: None,
+        })
         .collect();
     let mut cohort = Cohort::new(members);
     cohort.started();
@@ -148,7 +153,7 @@ fn sigkill_follows_sigterm_and_nothing_follows_that() {
 #[test]
 fn a_member_stopped_before_its_trainer_started_is_over() {
     let now = Instant::now();
-    let members = vec![link::Member { token: token(7), trial: crate::testing::trial(), resume: None }];
+    let members = vec![link::Member { token: token(7), trial: crate::testing::trial(), resume: None, exchange: None }];
     let mut cohort = Cohort::new(members);
     assert_eq!(cohort.stop(token(7), Why::Asked(StopReason::Cancel), now), None);
     assert_eq!(cohort.reports(), [(token(7), AttemptEnd::Stopped)]);
