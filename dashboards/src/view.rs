@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use sweeps::spec::model::Sweep;
 
 /// A sweep and its trials.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SweepView {
     /// Its name.
     pub name: String,
@@ -108,6 +108,10 @@ pub struct Cell {
     pub resolution: u32,
     /// Of one image.
     pub mult_adds: u64,
+    /// Trainable parameters.
+    pub params: u64,
+    /// The trials' numbers in the sweep.
+    pub numbers: Vec<u32>,
     /// Best top-1 accuracies of the seeds that have one, as fractions.
     pub accuracies: Vec<f64>,
     /// Seeds in the sweep.
@@ -260,6 +264,8 @@ fn cell(members: &[&TrialView]) -> Cell {
         alpha: members.first().map_or(0.0, |trial| trial.alpha),
         resolution: members.first().map_or(0, |trial| trial.resolution),
         mult_adds: members.first().map_or(0, |trial| trial.mult_adds),
+        params: members.first().map_or(0, |trial| trial.params),
+        numbers: members.iter().map(|trial| trial.number).collect(),
         accuracies: members.iter().filter_map(|trial| trial.top1_best()).collect(),
         seeds: members.len(),
         completed: members.iter().all(|trial| trial.is_completed()),

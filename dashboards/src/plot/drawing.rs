@@ -1,10 +1,7 @@
-//! What is on a page: shapes, and text above them. Units are points of a page of [`WIDTH`] × [`HEIGHT`], x to
-//! the right, y down.
+//! What is on a page: shapes, and text above them. Units are points, x to the right, y down.
 
 /// Width of every figure.
 pub const WIDTH: f64 = 1600.0;
-/// Height of every figure.
-pub const HEIGHT: f64 = 1000.0;
 
 /// A place.
 pub type Point = (f64, f64);
@@ -114,6 +111,8 @@ impl Text {
 pub struct Drawing {
     /// For those who cannot see it.
     pub title: String,
+    /// Height of the page; its width is [`WIDTH`].
+    pub height: f64,
     /// Below all shapes.
     pub behind: Vec<Text>,
     /// From back to front.
@@ -123,6 +122,26 @@ pub struct Drawing {
 }
 
 impl Drawing {
+    /// An empty page.
+    #[must_use]
+    pub fn new(title: impl Into<String>, height: f64) -> Self {
+        Self { title: title.into(), height, ..Self::default() }
+    }
+
+    /// A dashed line through points.
+    pub fn dashes(&mut self, from: Point, to: Point, width: f64, color: Color) {
+        const DASH: f64 = 9.0;
+        const GAP: f64 = 7.0;
+        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+        let length = dx.hypot(dy);
+        let at = |way: f64| (from.0 + dx * way / length, from.1 + dy * way / length);
+        let mut way = 0.0;
+        while way < length {
+            self.line(at(way), at((way + DASH).min(length)), width, color);
+            way += DASH + GAP;
+        }
+    }
+
     /// A straight line.
     pub fn line(&mut self, from: Point, to: Point, width: f64, color: Color) {
         self.shapes.push(Shape::Line { points: vec![from, to], width, color });

@@ -1,6 +1,6 @@
 //! Painting as PNG.
 
-use super::drawing::{Color, Drawing, HEIGHT, Text, WIDTH};
+use super::drawing::{Color, Drawing, Text, WIDTH};
 use super::lettering::Letters;
 use super::palette::WHITE;
 use super::{PlotError, paint};
@@ -13,13 +13,13 @@ const FINER: usize = 3;
 /// Directions in which a text's rim is laid around it.
 const RIM_STEPS: u32 = 16;
 
-/// The drawing as a PNG file of 1600 × 1000 pixels.
+/// The drawing as a PNG file, a pixel for each point.
 ///
 /// # Errors
 /// When the painter or the encoder fails.
 pub fn png(drawing: &Drawing) -> Result<Vec<u8>, PlotError> {
     let letters = Letters::new()?;
-    let (width, height) = (WIDTH as usize, HEIGHT as usize);
+    let (width, height) = (WIDTH as usize, drawing.height as usize);
     let mut fine = Page { width: width * FINER, height: height * FINER, pixels: Vec::new() };
     fine.pixels = vec![255; fine.width * fine.height * 3];
     for text in &drawing.behind {

@@ -1,6 +1,6 @@
 //! Painting as SVG.
 
-use super::drawing::{Color, Drawing, HEIGHT, Text, WIDTH};
+use super::drawing::{Color, Drawing, Text, WIDTH};
 use super::lettering::Letters;
 use super::{PlotError, paint};
 use plotters::prelude::{DrawingBackend, SVGBackend};
@@ -14,7 +14,7 @@ const SCALE: f64 = 10.0;
 /// When the painter fails.
 pub fn svg(drawing: &Drawing) -> Result<String, PlotError> {
     let letters = Letters::new()?;
-    let size = ((WIDTH * SCALE) as u32, (HEIGHT * SCALE) as u32);
+    let size = ((WIDTH * SCALE) as u32, (drawing.height * SCALE) as u32);
     let mut painted = String::new();
     {
         let mut backend = SVGBackend::with_string(&mut painted, size);
@@ -26,8 +26,9 @@ pub fn svg(drawing: &Drawing) -> Result<String, PlotError> {
     let body =
         body.trim_start().strip_suffix("</svg>\n").or_else(|| body.trim().strip_suffix("</svg>")).unwrap_or(body);
     let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{HEIGHT}\" viewBox=\"0 0 {} {}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{}\" viewBox=\"0 0 {} {}\" \
          role=\"img\">\n<title>{}</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#FFFFFF\"/>\n",
+        drawing.height,
         size.0,
         size.1,
         escape(&drawing.title)
