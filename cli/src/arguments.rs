@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueHint};
+use dashboards::selection::{Selection, UnknownName};
 use std::path::PathBuf;
 use sweeps::plan::PlanFormat;
 
@@ -158,11 +159,21 @@ Examples:
   alpharho workers
   alpharho workers --json")]
     Workers,
-    /// Write grid.csv, grid.md, tradeoff.svg and tradeoff.png of a sweep, finished or not
+    /// Write plots, tables and a report of a sweep, finished or not
     #[command(after_help = "\
+Names that --only takes, with commas between:
+  plots    tradeoff, parameters, curves, time, staleness; or all of them: plots
+  tables   grid, width, resolution, pareto, trials, attempts, metrics; or all of them: tables
+  report   one HTML file with everything
+  formats  svg, png; csv, json, md, tex, parquet; html
+  files    grid.csv, tradeoff.svg
+
 Examples:
   alpharho export fashion-mnist
-  alpharho export fashion-mnist --out docs/results/fashion-mnist")]
+  alpharho export fashion-mnist --out docs/results/fashion-mnist
+  alpharho export fashion-mnist --only tradeoff,svg
+  alpharho export fashion-mnist --only grid,width,tex --out paper/tables
+  alpharho export fashion-mnist --only report")]
     Export(Export),
     /// Print completions for a shell
     #[command(after_help = "\
@@ -308,12 +319,20 @@ pub(crate) struct Export {
     /// Where to [default: runs/SWEEP, beside the store]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) out: Option<PathBuf>,
+    /// Only these plots, tables, formats or files [default: everything]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = exported)]
+    pub(crate) only: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Completion {
     /// Which shell
     pub(crate) shell: clap_complete::Shell,
+}
+
+/// A name that can be exported.
+fn exported(text: &str) -> Result<String, UnknownName> {
+    Selection::parse(&[text]).map(|_| text.to_owned())
 }
 
 fn workers(text: &str) -> Result<u32, String> {

@@ -111,10 +111,7 @@ mod tests {
             &[attempt(1, "cpu", 2, "avx2", 0), attempt(2, "cpu", 4, "avx2", 1)],
             &not("attempt 2 resumed after epoch 1 on a thread count of 4, before it was 2"),
         );
-        check(
-            &[attempt(1, "cuda:0", 2, "avx2", 0)],
-            &not("attempt 1 ran on cuda:0; the promise is for CPUs"),
-        );
+        check(&[attempt(1, "cuda:0", 2, "avx2", 0)], &not("attempt 1 ran on cuda:0; the promise is for CPUs"));
         // It began anew: what another machine did before is not in the result.
         check(&[attempt(1, "cpu", 1, "avx512", 0), attempt(2, "cpu", 4, "avx2", 0)], &Exactness::Exact);
     }

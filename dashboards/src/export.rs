@@ -1,8 +1,10 @@
-//! The files of a sweep: `grid.csv`, `grid.md`, `tradeoff.svg`, `tradeoff.png`.
+//! The files of a sweep: plots, tables and the report, as selected.
 
 use crate::plot::{self, PlotError};
-use crate::view::SweepView;
-use crate::{grid_csv, grid_markdown};
+use crate::results::Results;
+use crate::selection::{Family, PLOTS, REPORT, Selection, TABLES, endings};
+use crate::tabular::{self, About, Tabular, TabularError};
+use crate::{grid_markdown, report, sheets};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,29 +21,58 @@ pub enum ExportError {
         /// Why.
         source: io::Error,
     },
-    /// The rows.
-    #[error("cannot write grid.csv: {0}")]
-    Csv(#[from] csv::Error),
-    /// The figure.
+    /// A table.
+    #[error(transparent)]
+    Table(#[from] TabularError),
+    /// A figure.
     #[error(transparent)]
     Plot(#[from] PlotError),
 }
 
-/// Writes all files into `folder`, which is made where it is not there, and returns their paths. Each is written
-/// beside its place and renamed, so that a reader never sees half a file. The same data gives the same bytes.
+/// Writes what is selected into `folder`, which is made where it is not there, and returns the files' paths in the
+/// order of their names' lists. Each is written beside its place and renamed, so that a reader never sees half a file.
+/// The same data gives the same bytes. What a sweep has nothing for (staleness without replicas) is left out.
 ///
 /// # Errors
 /// When the folder or a file cannot be written.
-pub fn write_all(view: &SweepView, folder: &Path) -> Result<Vec<PathBuf>, ExportError> {
+pub fn write(results: &Results, selection: &Selection, folder: &Path) -> Result<Vec<PathBuf>, ExportError> {
     fs::create_dir_all(folder).map_err(|source| ExportError::Write { path: folder.to_owned(), source })?;
-    let drawing = plot::tradeoff(view)?;
-    let files: [(&str, Vec<u8>); 4] = [
-        ("grid.csv", grid_csv::write(view)?),
-        ("grid.md", grid_markdown::write(view).into_bytes()),
-        ("tradeoff.svg", plot::svg(&drawing)?.into_bytes()),
-        ("tradeoff.png", plot::png(&drawing)?),
-    ];
-    files.into_iter().map(|(name, bytes)| write_file(folder, name, &bytes)).collect()
+    let about = About::new(&results.view);
+    let mut files = Vec::new();
+    for name in PLOTS.iter().filter(|name| selection.wants_any(name)) {
+        let Some(drawing) = plot::plot(name, results)? else { continue };
+        if selection.wants(name, "svg") {
+            files.push(write_file(folder, &format!("{name}.svg"), plot::svg(&drawing)?.as_bytes())?);
+        }
+        if selection.wants(name, "png") {
+            files.push(write_file(folder, &format!("{name}.png"), &plot::png(&drawing)?)?);
+        }
+    }
+    for name in TABLES.iter().filter(|name| selection.wants_any(name)) {
+        let Some(table) = sheets::sheet(name, results) else { continue };
+        if *name == "attempts" && table.rows.is_empty() {
+            continue;
+        }
+        for ending in endings(Family::Tables).into_iter().filter(|ending| selection.wants(name, ending)) {
+            let bytes = table_bytes(results, &table, &about, ending)?;
+            files.push(write_file(folder, &format!("{name}.{ending}"), &bytes)?);
+        }
+    }
+    if selection.wants(REPORT, "html") {
+        files.push(write_file(folder, "report.html", report::html(results)?.as_bytes())?);
+    }
+    Ok(files)
+}
+
+fn table_bytes(results: &Results, table: &Tabular, about: &About, ending: &str) -> Result<Vec<u8>, ExportError> {
+    Ok(match ending {
+        "csv" => tabular::csv(table, about)?,
+        "json" => tabular::json(table, about)?,
+        "tex" => tabular::latex(table, about).into_bytes(),
+        "parquet" => tabular::parquet(table, about)?,
+        _ if table.name == "grid" => grid_markdown::write(results, table, about).into_bytes(),
+        _ => tabular::markdown(table, about).into_bytes(),
+    })
 }
 
 fn write_file(folder: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, ExportError> {

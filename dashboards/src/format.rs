@@ -35,6 +35,13 @@ pub fn percent(fraction: Option<f64>) -> String {
     fraction.map_or_else(|| "–".to_owned(), |value| format!("{:.2}", value * 100.0))
 }
 
+/// A difference in points: `+1.25`, `−0.50`, `0.00`.
+#[must_use]
+pub fn points(value: f64) -> String {
+    let text = format!("{value:+.2}");
+    if text.ends_with("0.00") && value.abs() < 0.01 { "0.00".to_owned() } else { text.replace('-', "−") }
+}
+
 /// A plain number with so many decimals; `–` where there is none.
 #[must_use]
 pub fn decimals(value: Option<f64>, digits: usize) -> String {
@@ -155,6 +162,7 @@ mod tests {
     fn fractions_and_sizes() {
         assert_eq!(percent(Some(0.934_21)), "93.42");
         assert_eq!(percent(None), "–");
+        assert_eq!([points(1.25), points(-0.504), points(-0.001)], ["+1.25", "−0.50", "0.00"]);
         assert_eq!(rate(Some(12.34)), "12.3");
         assert_eq!(rate(Some(1234.5)), "1234");
         assert_eq!(bytes(14_889_000), "14.2 MiB");

@@ -66,7 +66,8 @@ impl Selection {
         let mut items: BTreeSet<(Family, &str)> = BTreeSet::new();
         let mut formats: BTreeSet<(Family, &str)> = BTreeSet::new();
         let mut files = BTreeSet::new();
-        let words = names.iter().flat_map(|name| name.as_ref().split(',')).map(str::trim).filter(|name| !name.is_empty());
+        let words =
+            names.iter().flat_map(|name| name.as_ref().split(',')).map(str::trim).filter(|name| !name.is_empty());
         for name in words {
             let lower = name.to_lowercase();
             if let Some((item, family)) = all_items().find(|(item, _)| *item == lower) {
@@ -201,7 +202,10 @@ mod tests {
     fn a_slip_is_answered_with_what_was_meant() {
         let words = |name: &str| Selection::parse(&[name]).unwrap_err().to_string();
         let said = words("tradeof");
-        assert!(said.starts_with("nothing to export is called \"tradeof\"; did you mean \"tradeoff\"?; there"), "{said}");
+        assert!(
+            said.starts_with("nothing to export is called \"tradeof\"; did you mean \"tradeoff\"?; there"),
+            "{said}"
+        );
         assert!(words("grid.svg").starts_with("nothing to export is called \"grid.svg\"; there are: tradeoff, "));
         assert!(words("xml, ").contains("latex, parquet, html"));
     }

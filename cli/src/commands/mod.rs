@@ -1,7 +1,7 @@
 //! The commands.
 
 mod control;
-mod export;
+pub(crate) mod export;
 mod follow;
 pub(crate) use follow::is_broken;
 mod plan;

@@ -6,12 +6,14 @@ mod watch;
 mod workers;
 
 use crate::arguments::{Place, Run, STORE_DEFAULT};
+use crate::commands::export::results;
 use crate::commands::submit::{hand_over, read, words};
 use crate::exit::{End, Failure, refused};
 use crate::session::{Session, Want};
 use crate::{log, output};
 use anyhow::Context;
-use dashboards::export::write_all;
+use dashboards::export::write;
+use dashboards::selection::Selection;
 use dashboards::tables;
 use dashboards::view::SweepView;
 use proto::wire::control_request::Target;
@@ -86,8 +88,9 @@ async fn finish(
     out: &Path,
     end: End,
 ) -> anyhow::Result<End> {
-    let view = SweepView::new(&session.status(name).await?);
-    let files = write_all(&view, out)?;
+    let results = results(session, name).await?;
+    let files = write(&results, &Selection::everything(), out)?;
+    let view = results.view;
     let failed = view.count("failed") > 0;
     let end = if end == End::Done && failed { End::TrialsFailed } else { end };
     if place.json {

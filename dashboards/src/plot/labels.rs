@@ -55,8 +55,13 @@ impl Rect {
         (to.0.clamp(self.left, self.right), to.1.clamp(self.top, self.bottom))
     }
 
-    /// Length of the part of a segment that lies inside (Liang and Barsky's clipping).
+    /// Length of the part of a segment that lies inside.
     fn crossed(&self, (from, to): (Point, Point)) -> f64 {
+        self.clipped(from, to).map_or(0.0, |(from, to)| (to.0 - from.0).hypot(to.1 - from.1))
+    }
+
+    /// The part of a segment that lies inside (Liang and Barsky's clipping).
+    pub(super) fn clipped(&self, from: Point, to: Point) -> Option<(Point, Point)> {
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
         let (mut enter, mut leave) = (0.0_f64, 1.0_f64);
         for (step, distance) in
@@ -64,7 +69,7 @@ impl Rect {
         {
             if step == 0.0 {
                 if distance < 0.0 {
-                    return 0.0;
+                    return None;
                 }
             } else if step < 0.0 {
                 enter = enter.max(distance / step);
@@ -72,7 +77,8 @@ impl Rect {
                 leave = leave.min(distance / step);
             }
         }
-        if enter < leave { (leave - enter) * dx.hypot(dy) } else { 0.0 }
+        let at = |way: f64| (from.0 + dx * way, from.1 + dy * way);
+        (enter < leave).then(|| (at(enter), at(leave)))
     }
 }
 

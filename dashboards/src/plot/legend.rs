@@ -2,7 +2,8 @@
 
 use super::drawing::{Color, Drawing, Text};
 use super::marker;
-use super::palette::{FRONT, GREY, INK};
+use super::palette::{FAINT, FRONT, GREY, INK};
+use crate::fit::Fit;
 use crate::format;
 
 /// Colours shown at most: of more, which are a ramp, these many, evenly chosen, first and last among them.
@@ -22,6 +23,10 @@ pub(super) struct Legend<'a> {
     pub(super) bars: bool,
     /// Some cells are not finished.
     pub(super) hollow: bool,
+    /// The paper's points are drawn.
+    pub(super) paper: bool,
+    /// The line that is drawn.
+    pub(super) fit: Option<&'a Fit>,
     /// Labels that found no room.
     pub(super) unlabelled: usize,
 }
@@ -59,6 +64,19 @@ pub(super) fn draw(drawing: &mut Drawing, legend: &Legend<'_>, left: f64, top: f
         let at = pen.mark();
         marker::draw(pen.drawing, 0, at, 9.0, GREY, true);
         pen.row("not finished");
+    }
+    if legend.paper {
+        let at = pen.mark();
+        marker::draw(pen.drawing, 3, at, 8.0, FAINT, true);
+        pen.row("the paper, ImageNet");
+    }
+    if let Some(fit) = legend.fit {
+        let at = pen.mark();
+        pen.drawing.dashes((at.0 - 14.0, at.1), (at.0 + 20.0, at.1), 2.2, INK);
+        pen.row(&format!("fit, R² = {:.3}", fit.r_squared));
+        pen.row(&format!("{} points", format::points(fit.slope)));
+        pen.y -= 6.0;
+        pen.row("for 10 × Mult-Adds");
     }
     if legend.unlabelled > 0 {
         pen.row(&format!("{} without a label", legend.unlabelled));

@@ -33,6 +33,8 @@ pub(super) fn color(place: usize, count: usize) -> Color {
 pub(super) const INK: Color = Color(34, 34, 34);
 /// Less important words, leader lines.
 pub(super) const GREY: Color = Color(110, 110, 110);
+/// What others published.
+pub(super) const FAINT: Color = Color(165, 165, 165);
 /// Lines of the grid.
 pub(super) const GRID: Color = Color(230, 230, 230);
 /// The Pareto front.

@@ -21,6 +21,11 @@ impl Scale {
         Self { from: from.log10(), to: to.log10(), start, end, log: true }
     }
 
+    /// The first and the last value.
+    pub(super) fn range(&self) -> (f64, f64) {
+        if self.log { (10f64.powf(self.from), 10f64.powf(self.to)) } else { (self.from, self.to) }
+    }
+
     /// The place of a value.
     pub(super) fn at(&self, value: f64) -> f64 {
         let value = if self.log { value.log10() } else { value };

@@ -3,7 +3,7 @@
 use super::cells::{self, Spread};
 use super::{axis_columns, axis_values, inexact_notes};
 use crate::results::Results;
-use crate::tabular::{Column, Kind, Style, Tabular, Value};
+use crate::tabular::{Column, Kind, Show, Style, Tabular, Value};
 use crate::view::{Cell, TrialView};
 
 /// Every cell: what it costs, what it reaches, how long it took, where. Means over seeds, with the sample standard
@@ -27,6 +27,10 @@ pub fn pareto(results: &Results) -> Tabular {
     let mut table = of_cells(results, &cells);
     table.name = "pareto".to_owned();
     table.title = "Pareto front of accuracy against Mult-Adds".to_owned();
+    // All of them are finished and on the front.
+    for column in table.columns.iter_mut().filter(|column| ["pareto", "attempts"].contains(&column.name.as_str())) {
+        column.show = Show::Programs;
+    }
     table.notes.insert(0, "Of finished cells, by the best epoch's top-1. Cheapest first.".to_owned());
     table
 }
@@ -39,6 +43,9 @@ fn of_cells(results: &Results, cells: &[Cell]) -> Tabular {
     ];
     columns.extend(axes.iter().cloned());
     columns.extend(measured(cells.iter().any(|cell| cell.seeds > 1)));
+    if cells.iter().all(|cell| cell.completed) {
+        columns.iter_mut().filter(|column| column.name == "state").for_each(|column| column.show = Show::Programs);
+    }
     let row = |cell: &Cell| {
         let members = cells::members(&results.view, cell);
         let mut row = vec![Value::Number(cell.alpha), Value::Count(u64::from(cell.resolution))];

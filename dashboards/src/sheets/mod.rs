@@ -72,7 +72,10 @@ fn inexact_notes(results: &Results) -> Vec<String> {
     let lines = inexact(results);
     let mut notes: Vec<String> = lines.iter().take(LISTED_MAX).map(|line| format!("Not bit-exact: {line}.")).collect();
     if lines.len() > LISTED_MAX {
-        notes.push(format!("Not bit-exact either: {} more trials; trials.csv has the reasons.", lines.len() - LISTED_MAX));
+        notes.push(format!(
+            "Not bit-exact either: {} more trials; trials.csv has the reasons.",
+            lines.len() - LISTED_MAX
+        ));
     }
     notes
 }

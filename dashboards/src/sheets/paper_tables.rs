@@ -6,6 +6,7 @@ use crate::paper::{self, CITATION};
 use crate::results::Results;
 use crate::tabular::{Column, Kind, Style, Tabular, Value};
 use crate::view::Cell;
+use std::cmp::Reverse;
 
 /// The width multiplier at the largest ρ: thinner models (Table 6).
 #[must_use]
@@ -27,7 +28,7 @@ pub fn resolution(results: &Results) -> Tabular {
     let mut cells = results.view.cells();
     let largest = cells.iter().map(|cell| cell.alpha).max_by(f64::total_cmp);
     cells.retain(|cell| Some(cell.alpha) == largest);
-    cells.sort_by(|a, b| b.resolution.cmp(&a.resolution));
+    cells.sort_by_key(|cell| Reverse(cell.resolution));
     let title = match largest {
         Some(largest) => format!("resolution, at α = {largest}"),
         None => "resolution".to_owned(),
@@ -50,7 +51,11 @@ fn table(results: &Results, name: &str, title: String, number: u32, cells: &[Cel
         Column::spread("val_top1_last_std", Style::Percent),
         Column::new("mult_adds", "Mult-Adds", Kind::Count, Style::Thousands),
         Column::new("params", "params", Kind::Count, Style::Thousands),
-        Column::new("state", "state", Kind::Text, Style::Plain),
+        if cells.iter().all(|cell| cell.completed) {
+            Column::hidden("state", Kind::Text)
+        } else {
+            Column::new("state", "state", Kind::Text, Style::Plain)
+        },
     ]);
     if imagenet {
         columns.extend([

@@ -3,8 +3,8 @@
 use super::{axis_columns, axis_values};
 use crate::exactness;
 use crate::results::{Attempt, Results};
-use crate::tabular::{Column, Kind, Style, Tabular, Value};
 use crate::tables::has_seeds;
+use crate::tabular::{Column, Kind, Style, Tabular, Value};
 use crate::view::TrialView;
 
 /// Every trial with all that is known of it.
@@ -45,9 +45,14 @@ pub fn trials(results: &Results) -> Tabular {
 
 fn notes(results: &Results) -> Vec<String> {
     let mut notes = vec!["Accuracies in percent of the validation set. time: in epochs, all attempts.".to_owned()];
-    notes.extend(results.view.trials.iter().filter(|trial| !trial.reason.is_empty() && !trial.is_completed()).map(
-        |trial| format!("Trial {} ({}-{}): {}", trial.number, trial.alpha, trial.resolution, trial.reason),
-    ));
+    notes.extend(
+        results
+            .view
+            .trials
+            .iter()
+            .filter(|trial| !trial.reason.is_empty() && !trial.is_completed())
+            .map(|trial| format!("Trial {} ({}-{}): {}", trial.number, trial.alpha, trial.resolution, trial.reason)),
+    );
     notes.extend(super::inexact_notes(results));
     notes
 }

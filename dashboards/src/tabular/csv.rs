@@ -1,6 +1,6 @@
 //! Comma-separated values.
 
-use super::{About, TabularError, Tabular, Value};
+use super::{About, Tabular, TabularError, Value};
 
 /// All columns under their names, full precision, empty where nothing is known; then `sweep_complete` and `scripted`,
 /// the same in each row, so that a file that was cut off from its sweep still says what it is.

@@ -1,6 +1,6 @@
 //! JSON: one object with a head that says what the rows are of.
 
-use super::{About, TabularError, Tabular, Value};
+use super::{About, Tabular, TabularError, Value};
 use serde_json::{Map, json};
 
 /// `{"sweep", "complete", "standing", "scripted", "table", "title", "notes", "rows": [{column: value}]}`; `null` where

@@ -19,13 +19,14 @@ pub fn latex(table: &Tabular, about: &About) -> String {
     let mut out = format!("% {packages}\n");
     let caption = format!("{}: {}", about.sweep, table.title);
     let caption = format!("\\caption{{{}.}}\\label{{tab:{}-{}}}", escape(&caption), about.sweep, table.name);
-    let letters: String =
-        shown.aligns.iter().map(|align| if *align == Align::Right { 'r' } else { 'l' }).collect();
+    let letters: String = shown.aligns.iter().map(|align| if *align == Align::Right { 'r' } else { 'l' }).collect();
     let line = |cells: &[String]| format!("{} \\\\\n", cells.iter().map(|c| escape(c)).collect::<Vec<_>>().join(" & "));
     let head = format!("\\toprule\n{}\\midrule\n", line(&shown.heads));
     let rows: String = shown.rows.iter().map(|row| line(row)).collect();
-    let size = if shown.heads.len() > COLUMNS_NORMAL_MAX { "\\scriptsize\\setlength{\\tabcolsep}{2.5pt}\n" } else { "" };
-    let notes: Vec<String> = about.warnings().into_iter().chain(table.notes.iter().cloned()).map(|n| escape(&n)).collect();
+    let size =
+        if shown.heads.len() > COLUMNS_NORMAL_MAX { "\\scriptsize\\setlength{\\tabcolsep}{2.5pt}\n" } else { "" };
+    let notes: Vec<String> =
+        about.warnings().into_iter().chain(table.notes.iter().cloned()).map(|n| escape(&n)).collect();
     if shown.heads.is_empty() || shown.rows.is_empty() {
         out.push_str(&format!("\\begin{{table}}\n\\centering\n{caption}\nNothing yet.\n\\end{{table}}\n"));
     } else if long {

@@ -191,9 +191,8 @@ impl About {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.scripted {
-            warnings.push(
-                "Scripted: these numbers are made up by the scripted trainer. Nothing was trained.".to_owned(),
-            );
+            warnings
+                .push("Scripted: these numbers are made up by the scripted trainer. Nothing was trained.".to_owned());
         }
         if !self.complete {
             warnings.push(format!("Not complete: {}. This is what is there so far.", self.standing));

@@ -1,6 +1,6 @@
 //! Parquet: one row group, plain and uncompressed; the tables are small.
 
-use super::{About, Column, Kind, TabularError, Tabular, Value};
+use super::{About, Column, Kind, Tabular, TabularError, Value};
 use ::parquet::basic::{LogicalType, Repetition, Type as Physical};
 use ::parquet::column::writer::ColumnWriter;
 use ::parquet::data_type::ByteArray;
@@ -65,9 +65,8 @@ fn write<'a>(writer: &mut ColumnWriter<'_>, rows: impl Iterator<Item = &'a Value
             to.write_batch(&values, Some(&there), None)?;
         }
         ColumnWriter::Int64ColumnWriter(to) => {
-            let (values, there) = split(&rows, |value| {
-                if let Value::Count(count) = value { i64::try_from(*count).ok() } else { None }
-            });
+            let (values, there) =
+                split(&rows, |value| if let Value::Count(count) = value { i64::try_from(*count).ok() } else { None });
             to.write_batch(&values, Some(&there), None)?;
         }
         ColumnWriter::DoubleColumnWriter(to) => {
@@ -76,9 +75,13 @@ fn write<'a>(writer: &mut ColumnWriter<'_>, rows: impl Iterator<Item = &'a Value
             to.write_batch(&values, Some(&there), None)?;
         }
         ColumnWriter::ByteArrayColumnWriter(to) => {
-            let (values, there) = split(&rows, |value| {
-                if let Value::Text(words) = value { Some(ByteArray::from(words.as_str())) } else { None }
-            });
+            let (values, there) =
+                split(
+                    &rows,
+                    |value| {
+                        if let Value::Text(words) = value { Some(ByteArray::from(words.as_str())) } else { None }
+                    },
+                );
             to.write_batch(&values, Some(&there), None)?;
         }
         _ => return Err(ParquetError::General("a column of a type that no table has".to_owned())),

@@ -61,7 +61,7 @@ pub(super) fn words(value: &Value, style: Style) -> String {
 fn number(value: f64, style: Style) -> String {
     match style {
         Style::Percent => format::percent(Some(value)),
-        Style::Points => format!("{:+.2}", value * 100.0).replace('-', "−"),
+        Style::Points => format::points(value * 100.0),
         Style::Decimals(digits) => format::decimals(Some(value), digits),
         Style::Rate => format::rate(Some(value)),
         Style::Duration => format::duration(value),

@@ -1,6 +1,7 @@
 //! Answers of a coordinator that never was.
 
-use proto::wire::{Counts, StatusReply, SweepSummary, TrialStatus};
+use dashboards::results::{Attempt, Results};
+use proto::wire::{Counts, MetricPoint, StatusReply, SweepSummary, TrialStatus};
 
 /// α, ρ, Mult-Adds, parameters, top-1 in percent: a cell. The counts are true; the accuracies are TF-slim's.
 pub(crate) type Row = (f64, u32, u64, u64, f64);
@@ -86,5 +87,75 @@ pub(crate) fn reply(name: &str, trials: Vec<TrialStatus>) -> StatusReply {
     };
     let spec_json = r#"{"name":"x","parameters":{},"data":{"format":"image_folder","train":"imagenet/train",
         "validation":"imagenet/val","classes":1000},"training":{"epochs":30}}"#;
-    StatusReply { summary: Some(summary), spec_json: spec_json.into(), trials, ..StatusReply::default() }
+    let yaml = format!("name: {name}\n# as <submitted>\n");
+    StatusReply { summary: Some(summary), yaml, spec_json: spec_json.into(), trials, ..StatusReply::default() }
+}
+
+/// The paper's cells, each with three seeds 0.9 points around a mean.
+pub(crate) fn three_seeds() -> StatusReply {
+    let mut trials = Vec::new();
+    for row in &PAPER {
+        for (seed, shift) in [(1, -0.9), (2, 0.0), (3, 0.9)] {
+            let shifted: Row = (row.0, row.1, row.2, row.3, row.4 + shift);
+            trials.push(trial(trials.len() as u32 + 1, &shifted, seed));
+        }
+    }
+    reply("three-seeds", trials)
+}
+
+/// The answers together, with curves of the trials' epochs that end at their accuracies.
+pub(crate) fn results(reply: &StatusReply) -> Results {
+    Results::new(reply, reply.trials.iter().flat_map(curve).collect(), "0.1.0")
+}
+
+fn curve(trial: &TrialStatus) -> Vec<MetricPoint> {
+    let best = trial.best.get("val_top1").copied().unwrap_or(0.5);
+    let mut points = Vec::new();
+    for epoch in 1..=trial.epochs_done {
+        let left = (-f64::from(epoch) / 5.0).exp();
+        let wobble = f64::from((epoch * 7 + trial.number * 5) % 11) / 1_000.0;
+        let mut point = |name: &str, value: f64| {
+            points.push(MetricPoint {
+                trial: trial.id,
+                attempt: trial.attempts,
+                name: name.to_owned(),
+                step: u64::from(epoch),
+                value,
+            });
+        };
+        point("val_top1", best - 0.4 * left - wobble);
+        point("train_top1", best + 0.02 - 0.5 * left);
+        point("val_loss", 0.25 + 1.5 * left + wobble);
+        point("train_loss", 0.125 + 1.75 * left);
+        point("images_per_second", 8e9 / trial.mult_adds as f64 * (1.0 + wobble));
+    }
+    points
+}
+
+/// Attempts on a CPU that changed its instruction set on the way.
+pub(crate) fn moved(trial: u32) -> [Attempt; 2] {
+    let first = Attempt {
+        trial,
+        attempt: 1,
+        host: "node-a".into(),
+        device: "cpu".into(),
+        threads: 2,
+        instruction_set: "avx512".into(),
+        libtorch: "2.11.0".into(),
+        resumed_epoch: 0,
+        started_ms: 1_795_399_652_000,
+        ended_ms: 1_795_399_712_000,
+        end: "lost: worker 1 was lost".into(),
+    };
+    let second = Attempt {
+        attempt: 2,
+        host: "node-b".into(),
+        instruction_set: "avx2".into(),
+        resumed_epoch: 7,
+        started_ms: 1_795_399_720_000,
+        ended_ms: 1_795_399_780_000,
+        end: "completed".into(),
+        ..first.clone()
+    };
+    [first, second]
 }
