@@ -2,7 +2,9 @@
 //!
 //! Tensors: each parameter under its name (`block01.depthwise.weight`, in the usual `[out, in, height, width]`),
 //! its optimizer slots and moving average with `#mean_square`, `#momentum`, `#average` behind it, and each
-//! BatchNorm's `.batch_norm.mean` and `.variance`. The header's one entry, `alpharho`, is [`Header`] as JSON.
+//! BatchNorm's `.batch_norm.mean` and `.variance`. Where the evaluation took statistics anew, those lie beside them
+//! with `#evaluated` behind their names; nothing is trained on from them. The header's one entry, `alpharho`, is
+//! [`Header`] as JSON.
 //!
 //! A file is written under a temporary name, synced, renamed, and its folder synced. It carries a hash of its
 //! tensors, which loading verifies.
@@ -25,6 +27,9 @@ use tch::{Kind, Tensor};
 const ENTRY: &str = "alpharho";
 /// Raised when old files cannot be read any more.
 const FORMAT: u32 = 1;
+
+/// Behind the name of a statistic that was estimated anew for an evaluation.
+const EVALUATED: &str = "#evaluated";
 
 /// What is not a tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,7 +59,7 @@ pub struct Saved {
 /// When the disk is full, or the folder cannot be written to; nothing is left under `path` then.
 pub fn save(path: &Path, model: &Model, trial: &Trial, progress: &Progress) -> Result<Saved> {
     let mut tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
-    for (name, tensor) in named(model) {
+    for (name, tensor) in named(model).into_iter().chain(evaluated(model)) {
         let shape = tensor.size().iter().map(|side| usize::try_from(*side)).collect::<Result<_, _>>()?;
         tensors.insert(name, (shape, bytes_of(&tensor)?));
     }
@@ -111,7 +116,10 @@ pub fn load(path: &Path, model: &mut Model, trial: &Trial) -> Result<Progress> {
     if hex::encode(hash.finalize()) != header.tensors_sha256 {
         bail!("{}: its tensors do not have the hash that its header tells", damaged());
     }
-    for (name, mut target) in named(model) {
+    if sorted.keys().any(|name| name.ends_with(EVALUATED)) {
+        model.keep_evaluated();
+    }
+    for (name, mut target) in named(model).into_iter().chain(evaluated(model)) {
         let view = sorted.get(&name).with_context(|| format!("{}: it has no tensor {name}", damaged()))?;
         let shape: Vec<i64> = view.shape().iter().map(|side| i64::try_from(*side)).collect::<Result<_, _>>()?;
         ensure!(view.dtype() == Dtype::F32 && shape == target.size(), "{}: {name} has another shape", damaged());
@@ -155,6 +163,21 @@ fn named(model: &Model) -> Vec<(String, Tensor)> {
         all.push((format!("{}.variance", statistic.name), variance));
     }
     all
+}
+
+/// Views of the statistics that were evaluated, by name; none where they are the running ones.
+fn evaluated(model: &Model) -> Vec<(String, Tensor)> {
+    let Some(flat) = model.evaluated() else { return Vec::new() };
+    let names = |name: &str, part: &str| format!("{name}.{part}{EVALUATED}");
+    model
+        .layout()
+        .statistics
+        .iter()
+        .flat_map(|statistic| {
+            let (mean, variance) = statistic.views(flat);
+            [(names(&statistic.name, "mean"), mean), (names(&statistic.name, "variance"), variance)]
+        })
+        .collect()
 }
 
 fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {

@@ -2,7 +2,7 @@
 
 use crate::data::{Batch, DataError};
 use crate::member::{Member, as_f64};
-use crate::model::Mode;
+use crate::model::{Mode, Model};
 use anyhow::{Result, ensure};
 use tch::{Kind, Tensor};
 
@@ -23,8 +23,9 @@ struct Set {
 /// one of training batches, for re-estimating statistics. Gives name and value of each member's metrics.
 ///
 /// Evaluated are the averaged weights where there are any, with running statistics or those of the first
-/// `reestimate_batches` training batches; the members' own are put back afterwards. `go_on` is asked after each
-/// batch; once it says no, nothing is given.
+/// `reestimate_batches` training batches; the members' own are put back afterwards. Statistics that were estimated
+/// anew are kept beside them for the checkpoint, so that what is exported is what was evaluated. `go_on` is asked
+/// after each batch; once it says no, nothing is given.
 ///
 /// # Errors
 /// When data cannot be read.
@@ -41,8 +42,9 @@ where
     let _no_grad = tch::no_grad_guard();
     let kept: Vec<Set> = members.iter_mut().map(|member| swap_in(member)).collect();
     let sums = add_up(members, validation, training, go_on);
+    let is_whole = matches!(sums, Ok(Some(_)));
     for (member, kept) in members.iter_mut().zip(kept) {
-        put_back(member, &kept);
+        put_back(member, &kept, is_whole);
     }
     let Some((sums, images_seen)) = sums? else { return Ok(None) };
     ensure!(images_seen > 0, "there is no validation image that can be read");
@@ -141,11 +143,26 @@ fn swap_in(member: &mut Member) -> Set {
     Set { weights, statistics }
 }
 
-fn put_back(member: &mut Member, kept: &Set) {
+/// Makes a loaded checkpoint's model what was evaluated when it was saved: averaged weights where there are any, and
+/// the statistics that were estimated anew where those were.
+pub fn take_evaluated(model: &mut Model) {
+    let _no_grad = tch::no_grad_guard();
+    if let Some(average) = &model.flat().average {
+        model.flat().weights.shallow_clone().copy_(average);
+    }
+    if let Some(evaluated) = model.evaluated() {
+        model.statistics().shallow_clone().copy_(evaluated);
+    }
+}
+
+fn put_back(member: &mut Member, kept: &Set, is_whole: bool) {
     if let Some(weights) = &kept.weights {
         member.model.parts().0.weights.copy_(weights);
     }
     if let Some(statistics) = &kept.statistics {
+        if is_whole {
+            member.model.keep_evaluated();
+        }
         member.model.statistics().shallow_clone().copy_(statistics);
     }
 }

@@ -9,9 +9,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use sweeps::ids::{Token, TrialId};
+use sweeps::network::Network;
 use sweeps::scheduler::{AttemptEnd, StopReason};
 use sweeps::trial::Trial;
 use trainer::checkpoint::read_header;
+use trainer::model::Model;
 use trainer::speech::Speech;
 
 /// Where a trainer under test speaks to.
@@ -262,4 +264,32 @@ fn missing_data_fails_every_member_with_a_sentence() {
         AttemptEnd::Failed { reason } => assert!(reason.contains("train"), "{reason}"),
         other => panic!("{other:?}"),
     }
+}
+
+/// Statistics that were estimated anew for an evaluation lie in the checkpoint beside those that training goes on
+/// from, so that an export is what was evaluated.
+#[test]
+fn a_checkpoint_holds_the_statistics_that_were_evaluated() {
+    let folder = tempfile::tempdir().unwrap();
+    photographs(folder.path());
+    let trial = trial(folder.path(), 32, settings());
+    let load = |path: &Path| {
+        let network = Network::new(trial.network, trial.alpha, trial.resolution, trial.data.classes).unwrap();
+        let mut model = Model::new(network, &trial.training, trial.seed, tch::Device::Cpu);
+        trainer::checkpoint::load(path, &mut model, &trial).unwrap();
+        model
+    };
+    let whole = train(folder.path(), &[(trial.clone(), None)], &[]);
+    let mut model = load(&newest(&whole, 1));
+    let running = model.statistics().copy();
+    let evaluated = model.evaluated().unwrap().copy();
+    assert_ne!(running, evaluated);
+    let average = model.flat().average.as_ref().unwrap().copy();
+    assert_ne!(model.flat().weights, average);
+    trainer::evaluation::take_evaluated(&mut model);
+    assert_eq!((model.statistics(), &model.flat().weights), (&evaluated, &average));
+
+    let stop = Order::Stop { token: Token::chief(TrialId(1), 1), reason: StopReason::Pause };
+    let stopped = train(folder.path(), &[(trial.clone(), None)], &[stop]);
+    assert!(load(&newest(&stopped, 1)).evaluated().is_none(), "nothing was evaluated yet");
 }

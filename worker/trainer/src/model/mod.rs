@@ -15,6 +15,8 @@ pub struct Model {
     layout: Layout,
     flat: Flat,
     statistics: Tensor,
+    /// The statistics that were evaluated last, where they were estimated anew for it and nothing was trained since.
+    evaluated: Option<Tensor>,
     /// Leaf views of the flat weights whose gradients are views of the flat gradient, by segment.
     leaves: Vec<Tensor>,
     layers: Vec<Bound>,
@@ -84,7 +86,7 @@ impl Model {
             label_smoothing: training.label_smoothing,
             epsilon: training.batch_norm.epsilon,
         };
-        let mut model = Self { network, layout, flat, statistics, leaves, layers, settings };
+        let mut model = Self { network, layout, flat, statistics, evaluated: None, leaves, layers, settings };
         model.initialise(training.init_std);
         model
     }
@@ -129,6 +131,17 @@ impl Model {
         &self.statistics
     }
 
+    /// The statistics that were evaluated last, flat, where they are not [`Model::statistics`].
+    #[must_use]
+    pub fn evaluated(&self) -> Option<&Tensor> {
+        self.evaluated.as_ref()
+    }
+
+    /// Keeps a copy of the statistics as those that were evaluated, until something is trained.
+    pub fn keep_evaluated(&mut self) {
+        self.evaluated = Some(self.statistics.copy());
+    }
+
     /// The flat buffers and their layout, to update them.
     pub fn parts(&mut self) -> (&mut Flat, &Layout) {
         (&mut self.flat, &self.layout)
@@ -140,6 +153,7 @@ impl Model {
     /// `images`: u8, `[n, ρ, ρ, 3]`; `labels`: i64, `[n]`.
     pub fn gradient(&mut self, images: &Tensor, labels: &Tensor, mode: Mode<'_>) -> (Tensor, Tensor) {
         let _ = self.flat.gradient.zero_();
+        self.evaluated = None;
         let logits = self.logits(images, mode);
         let loss = logits.cross_entropy_loss::<Tensor>(
             labels,
