@@ -1,6 +1,6 @@
 //! The command line.
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use dashboards::selection::{Selection, UnknownName};
 use std::path::PathBuf;
 use sweeps::plan::PlanFormat;
@@ -165,6 +165,7 @@ Names that --only takes, with commas between:
   plots    tradeoff, parameters, curves, time, staleness; or all of them: plots
   tables   grid, width, resolution, pareto, trials, attempts, metrics; or all of them: tables
   report   one HTML file with everything
+  trials   tensorboard (event files); weights (safetensors for timm), onnx: these two only when they are named
   formats  svg, png; csv, json, md, tex, parquet; html
   files    grid.csv, tradeoff.svg
 
@@ -173,7 +174,8 @@ Examples:
   alpharho export fashion-mnist --out docs/results/fashion-mnist
   alpharho export fashion-mnist --only tradeoff,svg
   alpharho export fashion-mnist --only grid,width,tex --out paper/tables
-  alpharho export fashion-mnist --only report")]
+  alpharho export fashion-mnist --only report
+  alpharho export fashion-mnist --only weights,onnx --checkpoint latest")]
     Export(Export),
     /// Print completions for a shell
     #[command(after_help = "\
@@ -319,9 +321,22 @@ pub(crate) struct Export {
     /// Where to [default: runs/SWEEP, beside the store]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) out: Option<PathBuf>,
-    /// Only these plots, tables, formats or files [default: everything]
+    /// Only these plots, tables, formats or files [default: everything but weights and onnx]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = exported)]
     pub(crate) only: Vec<String>,
+    /// Which checkpoint weights and onnx are taken of
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) checkpoint: Which,
+}
+
+/// Which checkpoint is exported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Which {
+    /// Of the best epoch; the newest where the sweep keeps no best one
+    #[default]
+    Best,
+    /// The newest
+    Latest,
 }
 
 #[derive(Debug, Args)]

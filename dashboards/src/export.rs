@@ -75,7 +75,11 @@ fn table_bytes(results: &Results, table: &Tabular, about: &About, ending: &str) 
     })
 }
 
-fn write_file(folder: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, ExportError> {
+/// Writes a file beside its place in a folder that is there, and renames it.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_file(folder: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, ExportError> {
     let path = folder.join(name);
     let beside = folder.join(format!(".{name}.part"));
     fs::write(&beside, bytes)

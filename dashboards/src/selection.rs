@@ -20,6 +20,10 @@ pub const PLOTS: &[&str] = &["tradeoff", "parameters", "curves", "time", "stalen
 pub const TABLES: &[&str] = &["grid", "width", "resolution", "pareto", "trials", "attempts", "metrics"];
 /// Name of the report.
 pub const REPORT: &str = "report";
+/// Names of what is exported of single trials, each into a folder of that name.
+pub const OF_TRIALS: &[&str] = &["tensorboard", "weights", "onnx"];
+/// The one of [`OF_TRIALS`] that is written unasked; networks are as large as checkpoints.
+const OF_TRIALS_UNASKED: &str = "tensorboard";
 /// Formats by their endings, other names that people use, and what they are formats of.
 const FORMATS: &[(&str, &[&str], Family)] = &[
     ("svg", &[], Family::Plots),
@@ -47,6 +51,8 @@ pub struct UnknownName {
 pub struct Selection {
     /// `None`: all but [`UNASKED`].
     files: Option<BTreeSet<(String, String)>>,
+    /// Of [`OF_TRIALS`], as far as they are named.
+    of_trials: BTreeSet<&'static str>,
 }
 
 impl Selection {
@@ -66,11 +72,14 @@ impl Selection {
         let mut items: BTreeSet<(Family, &str)> = BTreeSet::new();
         let mut formats: BTreeSet<(Family, &str)> = BTreeSet::new();
         let mut files = BTreeSet::new();
+        let mut of_trials = BTreeSet::new();
         let words =
             names.iter().flat_map(|name| name.as_ref().split(',')).map(str::trim).filter(|name| !name.is_empty());
         for name in words {
             let lower = name.to_lowercase();
-            if let Some((item, family)) = all_items().find(|(item, _)| *item == lower) {
+            if let Some(name) = OF_TRIALS.iter().find(|name| **name == lower) {
+                of_trials.insert(*name);
+            } else if let Some((item, family)) = all_items().find(|(item, _)| *item == lower) {
                 items.insert((family, item));
             } else if let Some((format, family)) = format(&lower) {
                 formats.insert((family, format));
@@ -82,7 +91,7 @@ impl Selection {
                 return Err(UnknownName { name: name.to_owned() });
             }
         }
-        if items.is_empty() && formats.is_empty() && files.is_empty() {
+        if items.is_empty() && formats.is_empty() && files.is_empty() && of_trials.is_empty() {
             return Ok(Self::everything());
         }
         for of in [Family::Plots, Family::Tables, Family::Report] {
@@ -102,7 +111,7 @@ impl Selection {
                 }
             }
         }
-        Ok(Self { files: Some(files) })
+        Ok(Self { files: Some(files), of_trials })
     }
 
     /// Whether this file is meant, by its name without ending and its ending.
@@ -111,6 +120,15 @@ impl Selection {
         match &self.files {
             None => !UNASKED.contains(&(item, format)),
             Some(files) => files.contains(&(item.to_owned(), format.to_owned())),
+        }
+    }
+
+    /// Whether this of [`OF_TRIALS`] is meant.
+    #[must_use]
+    pub fn wants_of_trials(&self, name: &str) -> bool {
+        match &self.files {
+            None => name == OF_TRIALS_UNASKED,
+            Some(_) => self.of_trials.contains(name),
         }
     }
 
@@ -159,7 +177,12 @@ fn file(name: &str) -> Option<(&'static str, &'static str)> {
 
 fn all_names() -> Vec<&'static str> {
     let formats = FORMATS.iter().flat_map(|(ending, others, _)| std::iter::once(ending).chain(*others));
-    all_items().map(|(item, _)| item).chain(["plots", "tables"]).chain(formats.copied()).collect()
+    all_items()
+        .map(|(item, _)| item)
+        .chain(["plots", "tables"])
+        .chain(OF_TRIALS.iter().copied())
+        .chain(formats.copied())
+        .collect()
 }
 
 fn suggestion(name: &str) -> String {
@@ -196,6 +219,21 @@ mod tests {
         check(&["metrics"], &["metrics.csv", "metrics.parquet"], &["metrics.md"]);
         check(&["metrics", "tex"], &["metrics.tex"], &["metrics.csv", "grid.tex"]);
         check(&["html"], &["report.html"], &["grid.csv"]);
+    }
+
+    #[test]
+    fn trials_are_exported_by_name() {
+        let check = |names: &[&str], expected: &[&str], csv: bool| {
+            let selection = Selection::parse(names).unwrap();
+            let wanted: Vec<&str> = OF_TRIALS.iter().copied().filter(|name| selection.wants_of_trials(name)).collect();
+            assert_eq!((wanted, selection.wants("grid", "csv")), (expected.to_vec(), csv), "{names:?}");
+        };
+        check(&[], &["tensorboard"], true);
+        check(&["grid"], &[], true);
+        check(&["weights"], &["weights"], false);
+        check(&["tensorboard,onnx", "weights", "csv"], &["tensorboard", "weights", "onnx"], true);
+        let words = Selection::parse(&["tensorbord"]).unwrap_err().to_string();
+        assert!(words.contains("did you mean \"tensorboard\"?"), "{words}");
     }
 
     #[test]

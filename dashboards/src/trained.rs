@@ -136,7 +136,7 @@ impl Trained {
             step: header.progress.step,
             averaged,
             statistics,
-            sha256: hex::encode(Sha256::digest(file)),
+            sha256: sha256(file),
             values: evaluated(all),
         })
     }
@@ -153,6 +153,12 @@ impl Trained {
         }
         Ok(values)
     }
+}
+
+/// Hexadecimal SHA-256, as checkpoints are stored with.
+#[must_use]
+pub fn sha256(file: &[u8]) -> String {
+    hex::encode(Sha256::digest(file))
 }
 
 /// Of all tensors those that were evaluated, under their plain names.

@@ -1,4 +1,4 @@
-//! The habits of the house as a program: `cargo xtask setup`, `demo`, `test`.
+//! The habits of the house as a program: `cargo xtask setup`, `demo`, `test`, `peers`.
 
 mod demo;
 mod download;
@@ -9,12 +9,14 @@ mod house;
 mod install;
 mod libtorch;
 mod needs;
+mod peers;
 mod pin;
 mod rcc;
 mod run;
 mod setup;
 mod test;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -58,6 +60,23 @@ enum Task {
     /// Set up, then check formatting, clippy and docs, and run all tests
     #[command(after_help = "Example:\n  cargo xtask test\n\nUses cargo-nextest where it is installed.")]
     Test,
+    /// Hold exported networks against timm and onnxruntime, and event files against TensorBoard's own reader
+    #[command(
+        after_help = "Examples:\n  cargo xtask peers                     trains three sweeps of one epoch first\n  \
+        cargo xtask peers --sweep elpv-grid   one that is trained already\n\nGets PyTorch, timm and the others into \
+        .alpharho/peers (5 GB)."
+    )]
+    Peers {
+        /// A sweep that is trained already
+        #[arg(long, value_name = "NAME")]
+        sweep: Option<String>,
+        /// The store that holds it
+        #[arg(long, value_name = "FILE", default_value = "runs/alpharho.db")]
+        store: PathBuf,
+        /// The folder of its checkpoints [default: artifacts beside the store]
+        #[arg(long, value_name = "DIR")]
+        artifacts: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -68,6 +87,10 @@ fn main() -> ExitCode {
             .map(|libtorch| println!("ready; libtorch in {}", libtorch.folder.display())),
         Task::Demo => demo::demo(&house),
         Task::Test => test::test(&house),
+        Task::Peers { sweep, store, artifacts } => {
+            let artifacts = artifacts.unwrap_or_else(|| store.with_file_name("artifacts"));
+            peers::peers(&house, sweep.map(|sweep| peers::Trained { sweep, store, artifacts }))
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

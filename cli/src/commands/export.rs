@@ -1,6 +1,6 @@
 //! `alpharho export`, and the end of `run`.
 
-use super::with_session;
+use super::{export_trials, with_session};
 use crate::arguments::{Export, Place};
 use crate::exit::{End, refused};
 use crate::output;
@@ -17,7 +17,9 @@ pub(super) async fn export(place: &Place, arguments: &Export) -> anyhow::Result<
         let results = results(session, &name).await?;
         let view = &results.view;
         let out = arguments.out.clone().unwrap_or_else(|| place.beside_store(&name));
-        let files = write(&results, &Selection::parse(&arguments.only)?, &out)?;
+        let selection = Selection::parse(&arguments.only)?;
+        let mut files = write(&results, &selection, &out)?;
+        files.extend(export_trials::export(session, &results, &out, &selection, arguments.checkpoint).await?);
         if place.json {
             return output::json(
                 &json!({"sweep": view.name, "complete": view.count("completed") == view.trials.len(), "files": files}),

@@ -8,6 +8,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
+use message::summary_metadata::{DataClass, PluginData};
 use message::{Event, SourceMetadata, Summary, SummaryMetadata, event, summary};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,8 +79,13 @@ fn scalar(wall_time: f64, metric: &Metric, point: &Point, description: Option<St
     let value = summary::Value {
         tag: tag(metric),
         value: Some(summary::value::Value::SimpleValue(point.value as f32)),
-        metadata: description
-            .map(|summary_description| SummaryMetadata { display_name: metric.name.to_owned(), summary_description }),
+        metadata: description.map(|summary_description| SummaryMetadata {
+            plugin_data: Some(PluginData { plugin_name: "scalars".to_owned() }),
+            display_name: metric.name.to_owned(),
+            summary_description,
+            // Otherwise TensorBoard makes metadata of its own, without the description.
+            data_class: DataClass::Scalar.into(),
+        }),
     };
     Event {
         wall_time,
