@@ -109,7 +109,7 @@ def check_events(export: Path) -> tuple[int, int, int]:
     expected: dict[tuple[int, str, int], float] = {}
     with (export / "metrics.csv").open(newline="") as file:
         for row in csv.DictReader(file):
-            expected[int(row["trial"]), row["metric"], int(row["step"])] = float(row["value"])
+            expected[int(row["trial"]), row["name"], int(row["step"])] = float(row["value"])
     read: dict[tuple[int, str, int], float] = {}
     runs = sorted(path for path in (export / "tensorboard").iterdir() if path.is_dir())
     tags = set()

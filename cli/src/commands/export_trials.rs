@@ -100,8 +100,13 @@ async fn fetch(session: &mut Session, checkpoint: &Checkpoint) -> anyhow::Result
 
 /// The trial's points.
 fn points(results: &Results, trial: u32) -> Vec<Point> {
-    let of_trial = results.points.iter().filter(|point| point.trial == trial);
-    of_trial.map(|point| Point { name: point.name.to_string(), step: point.step, value: point.value }).collect()
+    // They are in the order of trials.
+    let from = results.points.partition_point(|point| point.trial < trial);
+    results.points[from..]
+        .iter()
+        .take_while(|point| point.trial == trial)
+        .map(|point| Point { name: point.name.to_string(), step: point.step, value: point.value })
+        .collect()
 }
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<PathBuf> {

@@ -2,7 +2,7 @@
 
 mod control;
 pub(crate) mod export;
-pub(crate) mod export_trials;
+mod export_trials;
 mod follow;
 pub(crate) use follow::is_broken;
 mod plan;
