@@ -21,6 +21,11 @@ pub enum Happening {
     SweepPaused,
     /// A sweep was resumed.
     SweepResumed,
+    /// Another number of its trials may run at a time: a person asked, or a file with another limit was submitted.
+    SweepLimited {
+        /// The limit from now on; `None`: as many as there are slots.
+        max_concurrent_trials: Option<u32>,
+    },
     /// All its trials are over.
     SweepOver,
     /// A trial's state changed.
@@ -87,6 +92,11 @@ pub enum Happening {
         worker: WorkerId,
         /// Why.
         reason: String,
+    },
+    /// It takes no more leases: a person asked, or it was told to leave.
+    WorkerDraining {
+        /// Which.
+        worker: WorkerId,
     },
     /// It said goodbye.
     WorkerLeft {

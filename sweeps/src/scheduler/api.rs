@@ -38,6 +38,15 @@ pub struct SweepLimits {
     pub max_losses: u32,
 }
 
+/// What a person asked for while the sweep runs, in place of its file's `max_concurrent_trials`. It stays until
+/// another limit is asked for, or a file with another `max_concurrent_trials` is submitted: the same file again
+/// does not undo it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedLimit {
+    /// At most so many trials run at a time; `None`: as many as there are slots.
+    pub max_concurrent_trials: Option<u32>,
+}
+
 /// What the scheduler must know of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewTrial {
@@ -69,7 +78,8 @@ pub enum Event {
         trials: Vec<NewTrial>,
     },
     /// All trials of a sweep are forgotten, as if they had never been: it is to be submitted anew with other
-    /// settings. Running ones are told to stop. The sweep itself stays, not paused, without a trial.
+    /// settings. Running ones are told to stop. The sweep itself stays, not paused, without a trial, with its
+    /// file's limit.
     SweepCleared {
         /// Its name.
         sweep: String,
@@ -131,6 +141,18 @@ pub enum Event {
         token: Token,
         /// How.
         end: AttemptEnd,
+    },
+    /// It takes no more leases, as a person asked: what it holds it finishes, and then it leaves.
+    WorkerDrainAsked {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// At most so many of its trials run at a time from now on. More that run already go on.
+    SweepLimited {
+        /// Which.
+        sweep: String,
+        /// `None`: as many as there are slots.
+        max_concurrent_trials: Option<u32>,
     },
     /// Run no trial of it: running ones are stopped with a checkpoint, and wait.
     SweepPaused {
@@ -285,6 +307,13 @@ pub enum Fact {
         /// Its limits.
         limits: SweepLimits,
     },
+    /// What a person asks of its limit has changed; see [`AskedLimit`].
+    SweepLimited {
+        /// Its name.
+        sweep: String,
+        /// `None`: its file's limit holds.
+        asked: Option<AskedLimit>,
+    },
     /// It was paused or resumed.
     SweepPaused {
         /// Its name.
@@ -292,7 +321,7 @@ pub enum Fact {
         /// Which of both.
         paused: bool,
     },
-    /// All its trials, attempts included, are forgotten, and it is not paused.
+    /// All its trials, attempts included, are forgotten; it is not paused, and has its file's limit.
     SweepCleared {
         /// Its name.
         sweep: String,
@@ -341,6 +370,8 @@ pub struct SweepRecord {
     pub sweep: String,
     /// Its limits.
     pub limits: SweepLimits,
+    /// The limit that a person has asked for, in place of the file's.
+    pub asked: Option<AskedLimit>,
     /// Paused by a person.
     pub paused: bool,
     /// Its trials, by id.
@@ -372,6 +403,13 @@ pub enum Command {
         /// What happens to it then.
         reason: StopReason,
     },
+    /// Tell a worker to finish what it holds and leave.
+    Drain {
+        /// Whom.
+        worker: WorkerId,
+        /// The session it must reach.
+        session: u64,
+    },
     /// A worker is lost: its lease ran out. Close its stream, tell watchers.
     WorkerLost {
         /// Which.
@@ -393,6 +431,9 @@ pub enum Refusal {
     /// No such sweep.
     #[error("there is no sweep called {0}")]
     UnknownSweep(String),
+    /// No such worker.
+    #[error("there is no worker {0}; it may have left or been lost")]
+    UnknownWorker(WorkerId),
     /// No such trial.
     #[error("there is no trial {0}")]
     UnknownTrial(TrialId),

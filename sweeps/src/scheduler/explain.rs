@@ -26,7 +26,7 @@ impl Scheduler {
         if self.fleet.slots == 0 {
             return Ok(Waiting::NoUsableWorkers);
         }
-        if let (0, Some(limit)) = (sweep.headroom(), sweep.limits.max_concurrent_trials) {
+        if let (0, Some(limit)) = (sweep.headroom(), sweep.max_concurrent_trials()) {
             return Ok(Waiting::ConcurrencyLimit { limit });
         }
         if let Some(&slot) = self.waits.get(&trial) {

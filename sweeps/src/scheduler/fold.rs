@@ -19,9 +19,14 @@ pub fn fold<'a>(facts: impl IntoIterator<Item = &'a Fact>) -> Vec<SweepRecord> {
                 None => {
                     place_of.insert(sweep.clone(), sweeps.len());
                     let (sweep, limits) = (sweep.clone(), limits.clone());
-                    sweeps.push(SweepRecord { sweep, limits, paused: false, trials: Vec::new() });
+                    sweeps.push(SweepRecord { sweep, limits, asked: None, paused: false, trials: Vec::new() });
                 }
             },
+            Fact::SweepLimited { sweep, asked } => {
+                if let Some(&place) = place_of.get(sweep) {
+                    sweeps[place].asked = *asked;
+                }
+            }
             Fact::SweepPaused { sweep, paused } => {
                 if let Some(&place) = place_of.get(sweep) {
                     sweeps[place].paused = *paused;
@@ -31,6 +36,7 @@ pub fn fold<'a>(facts: impl IntoIterator<Item = &'a Fact>) -> Vec<SweepRecord> {
                 trials.retain(|_, record| record.sweep != *sweep);
                 if let Some(&place) = place_of.get(sweep) {
                     sweeps[place].paused = false;
+                    sweeps[place].asked = None;
                 }
             }
             Fact::Trial(record) => {

@@ -25,6 +25,10 @@ impl Scheduler {
         let listed: BTreeSet<(u32, Token)> = holding.iter().copied().collect();
         self.lose_unlisted(worker, offers.len(), &listed);
         self.attach(worker, session, host, offers);
+        if self.workers.get(&worker).is_some_and(|known| known.draining) {
+            // Without a stream it could not be told, or it was and its answer is on its way.
+            self.outbox.actions.push(Command::Drain { worker, session });
+        }
         for (index, token) in listed {
             let slot = SlotId { worker, index };
             let held = self.slot(slot).and_then(|slot| slot.lease.as_ref()).is_some_and(|lease| lease.token == token);
@@ -124,6 +128,20 @@ impl Scheduler {
         self.renew(worker);
         if let Some(known) = self.workers.get_mut(&worker) {
             known.draining = true;
+        }
+        self.refresh_slots(worker);
+        Ok(())
+    }
+
+    /// As a person asks. Without a stream it is told when it comes back.
+    pub(super) fn ask_to_drain(&mut self, worker: WorkerId) -> Result<(), Refusal> {
+        let known = self.workers.get_mut(&worker).ok_or(Refusal::UnknownWorker(worker))?;
+        if known.draining {
+            return Ok(());
+        }
+        known.draining = true;
+        if let Some(session) = known.live_session() {
+            self.outbox.actions.push(Command::Drain { worker, session });
         }
         self.refresh_slots(worker);
         Ok(())

@@ -21,8 +21,8 @@ mod state;
 mod status;
 
 pub use api::{
-    AttemptEnd, Command, Config, Event, Fact, Millis, NewTrial, Refusal, SlotOffer, StopReason, SweepLimits,
-    SweepRecord, TrialRecord, TrialState, Waiting,
+    AskedLimit, AttemptEnd, Command, Config, Event, Fact, Millis, NewTrial, Refusal, SlotOffer, StopReason,
+    SweepLimits, SweepRecord, TrialRecord, TrialState, Waiting,
 };
 pub use fold::fold;
 pub use status::{SlotView, StateCounts, SweepView, WorkerState, WorkerView};
@@ -91,6 +91,7 @@ impl Scheduler {
         scheduler.now = now;
         for record in sweeps {
             let sweep = scheduler.add_sweep(record.sweep, record.limits, record.paused);
+            scheduler.sweeps[sweep].asked = record.asked;
             for trial in record.trials {
                 scheduler.restore_trial(sweep, trial);
             }
@@ -150,9 +151,11 @@ impl Scheduler {
             Event::Heartbeat { worker, session } => self.heartbeat(worker, session),
             Event::WorkerDisconnected { worker, session } => self.disconnect(worker, session),
             Event::WorkerDraining { worker, session } => self.drain(worker, session),
+            Event::WorkerDrainAsked { worker } => self.ask_to_drain(worker),
             Event::WorkerLeft { worker, session } => self.leave(worker, session),
             Event::EpochFinished { token, epoch, duration_ms } => self.epoch_finished(token, epoch, duration_ms),
             Event::AttemptEnded { token, end } => self.attempt_ended(token, end),
+            Event::SweepLimited { sweep, max_concurrent_trials } => self.limit_sweep(&sweep, max_concurrent_trials),
             Event::SweepPaused { sweep } => self.pause_sweep(&sweep),
             Event::SweepResumed { sweep } => self.resume_sweep(&sweep),
             Event::SweepCancelled { sweep } => self.cancel_sweep(&sweep),

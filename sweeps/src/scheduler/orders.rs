@@ -1,8 +1,10 @@
-//! What people ask for: submit, pause, resume, cancel, retry. Asked twice, the second time changes nothing.
+//! What people ask for: submit, limit, pause, resume, cancel, retry. Asked twice, the second time changes nothing.
 
 use super::queue::Queue;
 use super::state::{CANCELLED, FAILED, PAUSED, PENDING, RUNNING};
-use super::{Command, Fact, NewTrial, Refusal, Scheduler, StopReason, SweepLimits, TrialRecord, TrialState};
+use super::{
+    AskedLimit, Command, Fact, NewTrial, Refusal, Scheduler, StopReason, SweepLimits, TrialRecord, TrialState,
+};
 use crate::ids::TrialId;
 
 impl Scheduler {
@@ -10,6 +12,12 @@ impl Scheduler {
         let index = match self.sweep_by_name.get(&name) {
             Some(&index) => {
                 if self.sweeps[index].limits != limits {
+                    // A file with another limit says what is wanted now; the same file again says nothing new.
+                    let file_has_changed =
+                        self.sweeps[index].limits.max_concurrent_trials != limits.max_concurrent_trials;
+                    if file_has_changed && self.sweeps[index].asked.take().is_some() {
+                        self.outbox.sweeps.push(Fact::SweepLimited { sweep: name.clone(), asked: None });
+                    }
                     self.sweeps[index].limits = limits.clone();
                     self.outbox.sweeps.push(Fact::SweepKnown { sweep: name.clone(), limits });
                     self.refresh_turn(index);
@@ -47,6 +55,7 @@ impl Scheduler {
         sweep.queue = Queue::default();
         sweep.work_per_ms = None;
         sweep.paused = false;
+        sweep.asked = None;
         for trial in std::mem::take(&mut sweep.by_state).into_iter().flatten() {
             self.waits.remove(&trial);
             let Some(entry) = self.trials.remove(&trial) else { continue };
@@ -65,6 +74,21 @@ impl Scheduler {
         self.refresh_turn(index);
         self.assign_due = true;
         self.outbox.sweeps.push(Fact::SweepCleared { sweep: name.to_owned() });
+        Ok(())
+    }
+
+    /// More that run already go on: a limit stops nobody.
+    pub(super) fn limit_sweep(&mut self, name: &str, max_concurrent_trials: Option<u32>) -> Result<(), Refusal> {
+        let index = self.known_sweep(name)?;
+        let sweep = &mut self.sweeps[index];
+        let is_files = sweep.limits.max_concurrent_trials == max_concurrent_trials;
+        let asked = (!is_files).then_some(AskedLimit { max_concurrent_trials });
+        if sweep.asked != asked {
+            sweep.asked = asked;
+            self.outbox.sweeps.push(Fact::SweepLimited { sweep: name.to_owned(), asked });
+            self.refresh_turn(index);
+            self.assign_due = true;
+        }
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use super::fleet::{Place, Speed};
 use super::queue::{Queue, Turn};
-use super::{Command, Fact, Millis, Scheduler, SweepLimits, TrialRecord, TrialState};
+use super::{AskedLimit, Command, Fact, Millis, Scheduler, SweepLimits, TrialRecord, TrialState};
 use crate::ids::{SlotId, Token, TrialId, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +28,10 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct Sweep {
     pub(super) name: String,
+    /// Its file's.
     pub(super) limits: SweepLimits,
+    /// What a person asked for, in place of the file's `max_concurrent_trials`.
+    pub(super) asked: Option<AskedLimit>,
     pub(super) paused: bool,
     /// Its pending trials.
     pub(super) queue: Queue,
@@ -42,12 +45,17 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
+    /// The limit that holds now.
+    pub(super) fn max_concurrent_trials(&self) -> Option<u32> {
+        self.asked.map_or(self.limits.max_concurrent_trials, |asked| asked.max_concurrent_trials)
+    }
+
     /// How many more trials it may run now.
     pub(super) fn headroom(&self) -> usize {
         if self.paused {
             return 0;
         }
-        match self.limits.max_concurrent_trials {
+        match self.max_concurrent_trials() {
             None => usize::MAX,
             Some(limit) => usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(self.by_state[RUNNING].len()),
         }
@@ -154,6 +162,7 @@ impl Scheduler {
         self.sweeps.push(Sweep {
             name,
             limits,
+            asked: None,
             paused,
             queue: Queue::default(),
             work_per_ms: None,

@@ -2,7 +2,7 @@
 
 use super::fleet::SPEED_ONE;
 use super::state::{CANCELLED, COMPLETED, FAILED, PAUSED, PENDING, RUNNING, Sweep, Worker};
-use super::{Scheduler, SweepLimits, TrialRecord};
+use super::{AskedLimit, Scheduler, SweepLimits, TrialRecord};
 use crate::ids::{TrialId, WorkerId};
 use serde::{Deserialize, Serialize};
 
@@ -82,8 +82,10 @@ impl StateCounts {
 pub struct SweepView<'a> {
     /// Its name.
     pub sweep: &'a str,
-    /// Its limits.
+    /// Its file's limits.
     pub limits: &'a SweepLimits,
+    /// The limit that a person has asked for, in place of the file's.
+    pub asked: Option<AskedLimit>,
     /// Paused by a person.
     pub paused: bool,
     /// Its trials, counted.
@@ -147,5 +149,5 @@ fn view_sweep(sweep: &Sweep) -> SweepView<'_> {
         failed: count(FAILED),
         cancelled: count(CANCELLED),
     };
-    SweepView { sweep: &sweep.name, limits: &sweep.limits, paused: sweep.paused, counts }
+    SweepView { sweep: &sweep.name, limits: &sweep.limits, asked: sweep.asked, paused: sweep.paused, counts }
 }

@@ -174,6 +174,7 @@ impl World {
             Say::Welcome { .. } | Say::Alive => {}
             Say::Register => self.register(index),
             Say::Gone { token } => self.agents[index].drop_token(token),
+            Say::Drain => self.agents[index].draining = true,
             Say::Grant { index: slot, token } => self.begin(index, slot, token),
             Say::Stop { token, reason: StopReason::Superseded } => self.agents[index].drop_token(token),
             Say::Stop { token, reason: StopReason::Pause | StopReason::Cancel } => {

@@ -2,8 +2,8 @@
 
 use sweeps::ids::{SlotId, Token, TrialId, WorkerId};
 use sweeps::scheduler::{
-    AttemptEnd, Command, Config, Event, Fact, Millis, NewTrial, Refusal, Scheduler, SlotOffer, StopReason, SweepLimits,
-    TrialRecord, TrialState, Waiting, WorkerState,
+    AskedLimit, AttemptEnd, Command, Config, Event, Fact, Millis, NewTrial, Refusal, Scheduler, SlotOffer, StopReason,
+    SweepLimits, TrialRecord, TrialState, Waiting, WorkerState,
 };
 
 const LIMITS: SweepLimits = SweepLimits { priority: 50, max_concurrent_trials: None, max_restarts: 2, max_losses: 2 };
@@ -341,6 +341,76 @@ fn a_draining_worker_takes_no_more_and_leaves_without_blame() {
     assert_eq!((bench.state(2), bench.record(2).losses), (TrialState::Pending, 0));
     let again = Event::WorkerLeft { worker: WorkerId(2), session: 1 };
     assert_eq!(bench.refused(again), Refusal::StaleSession(WorkerId(2)));
+}
+
+#[test]
+fn a_worker_asked_to_drain_is_told_once_a_stream_and_takes_no_more() {
+    let drains =
+        |commands: &[Command]| commands.iter().filter(|command| matches!(command, Command::Drain { .. })).count();
+    let asked = |worker| Event::WorkerDrainAsked { worker: WorkerId(worker) };
+    let mut bench = Bench::with(1);
+    bench.ok(submit("grid", LIMITS, &[1, 2]));
+    assert_eq!(bench.ok(asked(1)), [Command::Drain { worker: WorkerId(1), session: 1 }]);
+    assert_eq!(bench.ok(asked(1)), [], "asked twice");
+    assert_eq!(bench.state(1), running(1, 1, None), "what it holds it finishes");
+    assert_eq!(grants(&bench.ok(ended(1, 1, AttemptEnd::Completed))), []);
+    assert_eq!(bench.explain(2), Waiting::NoUsableWorkers);
+    assert_eq!(drains(&bench.ok(join(1, 2, &[]))), 1, "said again on a new stream");
+    // Away while it is asked.
+    bench.ok(join(2, 1, &[]));
+    bench.ok(Event::WorkerDisconnected { worker: WorkerId(2), session: 1 });
+    assert_eq!(bench.ok(asked(2)), []);
+    assert_eq!(drains(&bench.ok(join(2, 2, &[token(2, 1)]))), 1);
+    assert_eq!(bench.state(2), running(1, 2, None));
+    assert_eq!(bench.refused(asked(9)), Refusal::UnknownWorker(WorkerId(9)));
+}
+
+#[test]
+fn a_limit_asked_for_holds_until_the_file_has_another() {
+    let limited = |limit| Event::SweepLimited { sweep: "grid".into(), max_concurrent_trials: limit };
+    let fact = |asked: Option<Option<u32>>| {
+        let asked = asked.map(|max_concurrent_trials| AskedLimit { max_concurrent_trials });
+        Command::Remember(Fact::SweepLimited { sweep: "grid".into(), asked })
+    };
+    let of_file = |limit| SweepLimits { max_concurrent_trials: limit, ..LIMITS };
+    let mut bench = Bench::with(3);
+    bench.ok(submit("grid", of_file(Some(2)), &[1, 2, 3, 4]));
+    let mut facts = vec![fact(Some(Some(1)))];
+    assert_eq!(bench.ok(limited(Some(1))), facts, "those that run go on");
+    assert_eq!(bench.ok(limited(Some(1))), [], "asked twice");
+    assert_eq!(grants(&bench.ok(ended(1, 1, AttemptEnd::Completed))), []);
+    assert_eq!(bench.explain(3), Waiting::ConcurrencyLimit { limit: 1 });
+    assert_eq!(bench.ok(submit("grid", of_file(Some(2)), &[1, 2, 3, 4])), [], "the same file does not undo it");
+    let commands = bench.ok(limited(None));
+    assert_eq!((commands[0].clone(), grants(&commands).len()), (fact(Some(None)), 2));
+    facts.push(commands[0].clone());
+    // The file's own limit is no wish of its own.
+    assert_eq!(bench.ok(limited(Some(2))), [fact(None)]);
+    assert_eq!(bench.ok(limited(Some(3))), [fact(Some(Some(3)))]);
+    let commands = bench.ok(submit("grid", of_file(Some(1)), &[1, 2, 3, 4]));
+    assert_eq!(commands[0], fact(None), "another file has the last word");
+    assert_eq!(bench.scheduler.sweep("grid").and_then(|view| view.asked), None);
+    assert_eq!(
+        bench.refused(Event::SweepLimited { sweep: "gird".into(), max_concurrent_trials: None }),
+        Refusal::UnknownSweep("gird".into())
+    );
+    // Folded, the last one counts; a replaced sweep begins with its file's.
+    let known = Fact::SweepKnown { sweep: "grid".into(), limits: LIMITS };
+    let remembered = |commands: &[Command]| {
+        let fact = |command: &Command| match command {
+            Command::Remember(fact) => Some(fact.clone()),
+            _ => None,
+        };
+        std::iter::once(known.clone()).chain(commands.iter().filter_map(fact)).collect::<Vec<Fact>>()
+    };
+    let mut history = remembered(&facts);
+    let asked = |history: &[Fact]| sweeps::scheduler::fold(history)[0].asked;
+    assert_eq!(asked(&history), Some(AskedLimit { max_concurrent_trials: None }));
+    history.push(Fact::SweepCleared { sweep: "grid".into() });
+    assert_eq!(asked(&history), None);
+    bench.ok(limited(Some(3)));
+    bench.ok(Event::SweepCleared { sweep: "grid".into() });
+    assert_eq!(bench.scheduler.sweep("grid").and_then(|view| view.asked), None);
 }
 
 #[test]

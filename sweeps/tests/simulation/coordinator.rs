@@ -56,6 +56,10 @@ impl World {
                     self.check_newest_session(worker, session);
                     self.push(session, Say::Stop { token, reason });
                 }
+                Command::Drain { worker, session } => {
+                    self.check_newest_session(worker, session);
+                    self.push(session, Say::Drain);
+                }
                 Command::WorkerLost { .. } => {}
                 Command::Remember(_) => unreachable!("the ledger keeps facts"),
             }
@@ -71,7 +75,13 @@ impl World {
         let record = |view: SweepView<'_>| {
             let mut trials: Vec<_> = self.scheduler.trials_of(view.sweep).cloned().collect();
             trials.sort_by_key(|record| record.trial.id);
-            SweepRecord { sweep: view.sweep.into(), limits: view.limits.clone(), paused: view.paused, trials }
+            SweepRecord {
+                sweep: view.sweep.into(),
+                limits: view.limits.clone(),
+                asked: view.asked,
+                paused: view.paused,
+                trials,
+            }
         };
         self.scheduler.sweeps().map(record).collect()
     }

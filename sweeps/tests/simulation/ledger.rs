@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use sweeps::ids::{SlotId, Token, TrialId, WorkerId};
-use sweeps::scheduler::{AttemptEnd, Command, Fact, SweepLimits, TrialRecord, TrialState};
+use sweeps::scheduler::{AskedLimit, AttemptEnd, Command, Fact, SweepLimits, TrialRecord, TrialState};
 
 /// Facts are what a store would hold; all else is derived from them as they come.
 #[derive(Default)]
@@ -10,6 +10,7 @@ pub(crate) struct Ledger {
     pub(crate) facts: Vec<Fact>,
     pub(crate) trials: BTreeMap<TrialId, TrialRecord>,
     limits: BTreeMap<String, SweepLimits>,
+    asked: BTreeMap<String, Option<AskedLimit>>,
     live: BTreeMap<TrialId, (Token, SlotId)>,
     taken: BTreeMap<SlotId, TrialId>,
     live_by_sweep: BTreeMap<String, u32>,
@@ -70,6 +71,9 @@ impl Ledger {
             Fact::SweepKnown { sweep, limits } => {
                 self.limits.insert(sweep.clone(), limits.clone());
             }
+            Fact::SweepLimited { sweep, asked } => {
+                self.asked.insert(sweep.clone(), *asked);
+            }
             Fact::SweepPaused { .. } => {}
             Fact::SweepCleared { sweep } => self.clear(sweep),
             Fact::Trial(record) => {
@@ -99,7 +103,9 @@ impl Ledger {
                 let sweep = &self.trials[&trial].sweep;
                 let live = self.live_by_sweep.entry(sweep.clone()).or_default();
                 *live += 1;
-                if let Some(limit) = self.limits[sweep].max_concurrent_trials {
+                let asked = self.asked.get(sweep).copied().flatten();
+                let files = self.limits[sweep].max_concurrent_trials;
+                if let Some(limit) = asked.map_or(files, |asked| asked.max_concurrent_trials) {
                     assert!(*live <= limit, "{live} trials of {sweep} run, {limit} may");
                 }
                 touched.push(trial);
@@ -129,6 +135,7 @@ impl Ledger {
         self.completed.retain(|trial| known.contains_key(trial));
         self.open.retain(|trial| known.contains_key(trial));
         self.live_by_sweep.remove(sweep);
+        self.asked.remove(sweep);
     }
 
     /// Once a batch is in, rows and attempts say the same.
@@ -152,7 +159,7 @@ impl Ledger {
                 }
             }
             Command::WorkerLost { worker, .. } => assert!(!self.holds_any(*worker), "{worker} is lost and holds"),
-            Command::Stop { .. } | Command::Remember(_) => {}
+            Command::Stop { .. } | Command::Drain { .. } | Command::Remember(_) => {}
         }
     }
 

@@ -26,7 +26,7 @@ impl Orders {
         let Some(trial) = world.some_trial() else { return };
         let before = world.scheduler.trial(trial).map(|record| record.state.clone());
         let restarts = world.restarts;
-        let event = match world.rng.random_range(0..10) {
+        let event = match world.rng.random_range(0..13) {
             0 => Event::SweepPaused { sweep },
             1 | 2 => Event::SweepResumed { sweep },
             3 if world.rng.random_range(0..4) == 0 => Event::SweepCancelled { sweep },
@@ -42,6 +42,14 @@ impl Orders {
             6 => Event::TrialResumed { trial },
             7 => Event::TrialCancelled { trial },
             8 => Event::TrialRetried { trial },
+            9 | 10 => {
+                let limit = world.rng.random_range(1..6);
+                Event::SweepLimited { sweep, max_concurrent_trials: (limit < 5).then_some(limit) }
+            }
+            11 => match world.some_worker() {
+                Some(worker) => Event::WorkerDrainAsked { worker },
+                None => return,
+            },
             _ => {
                 let limit = world.rng.random_range(1..6);
                 self.sweeps[place].1.max_concurrent_trials = (limit < 5).then_some(limit);
@@ -69,6 +77,8 @@ impl Orders {
                 assert_eq!(before.word(), state);
                 assert_eq!(Some(before), world.scheduler.trial(trial).map(|record| record.state.clone()));
             }
+            // It has just left.
+            Err(Refusal::UnknownWorker(_)) => {}
             // Its submission died with the coordinator.
             Err(Refusal::UnknownSweep(_)) if world.restarts > 0 => {}
             Err(other) => panic!("{event:?}: {other}"),

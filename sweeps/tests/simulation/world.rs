@@ -51,6 +51,7 @@ pub(crate) enum Say {
     Welcome { nonce: u64 },
     Grant { index: u32, token: Token },
     Stop { token: Token, reason: StopReason },
+    Drain,
     Alive,
     Register,
     Gone { token: Token },
@@ -318,6 +319,13 @@ impl World {
             );
         }
         text
+    }
+
+    /// Any worker that the coordinator knows.
+    pub(crate) fn some_worker(&mut self) -> Option<WorkerId> {
+        let workers: Vec<WorkerId> = self.scheduler.workers().map(|view| view.worker).collect();
+        let place = self.rng.random_range(0..workers.len().max(1));
+        workers.get(place).copied()
     }
 
     /// Any trial: for orders that need one.
