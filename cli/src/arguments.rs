@@ -153,6 +153,22 @@ Examples:
   alpharho retry fashion-mnist
   alpharho retry fashion-mnist --trial 3")]
     Retry(Control),
+    /// Change how many trials of a sweep may run at a time, while it runs
+    #[command(after_help = "\
+Trials that run already go on. The limit stays until another one is asked for, or until a sweep file with another
+max_concurrent_trials is submitted under the same name; the same file again does not undo it.
+
+Examples:
+  alpharho limit fashion-mnist 4
+  alpharho limit fashion-mnist none           # as many as there are slots")]
+    Limit(Limit),
+    /// Let a worker finish what it trains, and leave
+    #[command(after_help = "\
+Examples:
+  alpharho drain 3fa81c0d99e2b746             # as `alpharho workers` shows it
+  alpharho drain 3fa8                         # the start of it is enough, if no other begins so
+  alpharho drain gpu-node-7                   # the host's name, if it has one worker")]
+    Drain(Drain),
     /// List workers, their slots, and what they train
     #[command(after_help = "\
 Examples:
@@ -315,6 +331,25 @@ pub(crate) struct Control {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Limit {
+    /// The sweep's name
+    pub(crate) sweep: String,
+    /// At least 1; none: as many as there are slots
+    #[arg(value_name = "N|none", value_parser = limit)]
+    pub(crate) limit: ConcurrencyLimit,
+}
+
+/// How many trials of a sweep may run at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConcurrencyLimit(pub(crate) Option<u32>);
+
+#[derive(Debug, Args)]
+pub(crate) struct Drain {
+    /// Its id or the start of it, or its host
+    pub(crate) worker: String,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Export {
     /// The sweep's name [default: the newest]
     pub(crate) sweep: Option<String>,
@@ -348,6 +383,16 @@ pub(crate) struct Completion {
 /// A name that can be exported.
 fn exported(text: &str) -> Result<String, UnknownName> {
     Selection::parse(&[text]).map(|_| text.to_owned())
+}
+
+fn limit(text: &str) -> Result<ConcurrencyLimit, String> {
+    match text {
+        "none" => Ok(ConcurrencyLimit(None)),
+        _ => match text.parse() {
+            Ok(count @ 1..) => Ok(ConcurrencyLimit(Some(count))),
+            _ => Err("expected a number of at least 1, or none; to run no trial at all, pause the sweep".to_owned()),
+        },
+    }
 }
 
 fn workers(text: &str) -> Result<u32, String> {
@@ -405,6 +450,11 @@ mod tests {
         check("alpharho explain", false);
         check("alpharho explain a 1 2", false);
         check("alpharho explain 1 --id 2", false);
+        check("alpharho limit a 4", true);
+        check("alpharho limit a none", true);
+        check("alpharho limit a 0", false);
+        check("alpharho limit a", false);
+        check("alpharho drain", false);
         check("alpharho logs a", false);
         check("alpharho logs a three", false);
         check("alpharho coordinator --heartbeat-ms 0", false);

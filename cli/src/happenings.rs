@@ -97,6 +97,12 @@ pub(crate) fn happened(happening: &Happening, epochs: Option<u32>) -> String {
         }
         Happening::SweepPaused => "the sweep is paused".to_owned(),
         Happening::SweepResumed => "the sweep is resumed".to_owned(),
+        Happening::SweepLimited { max_concurrent_trials: None } => {
+            "as many of its trials may run as there are slots".to_owned()
+        }
+        Happening::SweepLimited { max_concurrent_trials: Some(limit) } => {
+            format!("{limit} of its trials may run at a time")
+        }
         Happening::SweepOver => "all trials are over".to_owned(),
         Happening::TrialChanged { state } => state_words(state),
         Happening::AttemptStarted { attempt, worker, host, device } => {
@@ -115,6 +121,7 @@ pub(crate) fn happened(happening: &Happening, epochs: Option<u32>) -> String {
             format!("worker {worker} on {host} joined with {}", devices.join(", "))
         }
         Happening::WorkerDisconnected { worker } => format!("worker {worker} is disconnected; its trials have a grace"),
+        Happening::WorkerDraining { worker } => format!("worker {worker} finishes what it trains and takes no more"),
         Happening::WorkerLost { worker, reason } => format!("worker {worker} is lost: {reason}"),
         Happening::WorkerLeft { worker } => format!("worker {worker} left"),
         Happening::ReportRefused { reason } => format!("a worker's report was refused: {reason}"),
@@ -137,7 +144,7 @@ fn state_words(state: &TrialState) -> String {
     }
 }
 
-fn end_words(end: &AttemptEnd) -> String {
+pub(crate) fn end_words(end: &AttemptEnd) -> String {
     match end {
         AttemptEnd::Completed => "is complete".to_owned(),
         AttemptEnd::Failed { reason } => format!("failed: {reason}"),
@@ -204,6 +211,7 @@ mod tests {
                 "s  trial 3 (0.75-160)  failed: no data",
             ),
             (None, Happening::SweepOver, "s  all trials are over"),
+            (None, Happening::SweepLimited { max_concurrent_trials: Some(4) }, "s  4 of its trials may run at a time"),
             (None, Happening::WorkerLeft { worker: WorkerId(10) }, "s  worker 000000000000000a left"),
         ] {
             assert_eq!(line(&event(trial, &happening), &names()), expected);

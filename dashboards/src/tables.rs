@@ -127,6 +127,7 @@ pub fn workers(list: &[WorkerStatus]) -> String {
         ("device", Align::Left),
         ("trials", Align::Left),
         ("Mult-Adds/s", Align::Right),
+        ("images/s", Align::Right),
         ("last seen", Align::Left),
     ]);
     for worker in list {
@@ -141,6 +142,7 @@ pub fn workers(list: &[WorkerStatus]) -> String {
                 slot.device.clone(),
                 if trials.is_empty() { "–".to_owned() } else { trials.join(", ") },
                 if speed > 0.0 { format::count(speed as u64) } else { "–".to_owned() },
+                format::rate((slot.images_per_second > 0.0).then_some(slot.images_per_second)),
                 format::time(worker.last_seen_ms),
             ]);
         }

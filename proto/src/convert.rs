@@ -148,8 +148,8 @@ pub struct Registration {
 /// A worker's further messages.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Saying {
-    /// It lives.
-    Heartbeat,
+    /// It lives; and what its GPUs do, by slot, now and then.
+    Heartbeat(Vec<(u32, wire::GpuUse)>),
     /// No more leases, please.
     Draining,
     /// Nothing runs there any more.
@@ -219,13 +219,31 @@ pub fn saying(from: wire::worker_message::Body) -> Result<Saying, BadMessage> {
         Body::Register(_) => {
             Err(BadMessage::Value { field: "register", problem: "was said already in this session".to_owned() })
         }
-        Body::Heartbeat(wire::Heartbeat {}) => Ok(Saying::Heartbeat),
+        Body::Heartbeat(wire::Heartbeat { gpus: from }) => Ok(Saying::Heartbeat(gpus(from)?)),
         Body::Draining(wire::Draining {}) => Ok(Saying::Draining),
         Body::Goodbye(wire::Goodbye {}) => Ok(Saying::Goodbye),
         Body::Report(wire::Report { token: from, body }) => {
             Ok(Saying::Report(token(from)?, report(body.ok_or(BadMessage::Missing("report"))?)?))
         }
     }
+}
+
+fn gpus(from: Vec<wire::SlotGpu>) -> Result<Vec<(u32, wire::GpuUse)>, BadMessage> {
+    let bad = |problem: String| BadMessage::Value { field: "gpus", problem };
+    if from.len() > SLOTS_MAX {
+        return Err(bad(format!("{} are told; at most {SLOTS_MAX} can be", from.len())));
+    }
+    let gpu = |wire::SlotGpu { slot, gpu }| {
+        let gpu = gpu.ok_or(BadMessage::Missing("gpu"))?;
+        if gpu.name.len() > NAME_BYTES_MAX {
+            return Err(bad(format!("a name of {} bytes; at most {NAME_BYTES_MAX} are allowed", gpu.name.len())));
+        }
+        if !(0.0..=1.0).contains(&gpu.utilisation) {
+            return Err(bad(format!("utilisation {}; it is a share", gpu.utilisation)));
+        }
+        Ok((slot, gpu))
+    };
+    from.into_iter().map(gpu).collect()
 }
 
 fn report(from: wire::report::Body) -> Result<Report, BadMessage> {
@@ -332,6 +350,22 @@ mod tests {
             (token, Some(listening(":80")), Err("address: \":80\" is not HOST:PORT")),
         ] {
             let said = wire::worker_message::Body::Report(wire::Report { token, body });
+            let result = saying(said).map(|_| ()).map_err(|bad| bad.to_string());
+            assert_eq!(result, expected.map_err(str::to_owned));
+        }
+    }
+
+    #[test]
+    fn what_gpus_do_is_checked() {
+        let gpu = |utilisation| wire::GpuUse { name: "H100".to_owned(), utilisation, ..wire::GpuUse::default() };
+        let of_slot = |gpu| wire::SlotGpu { slot: 3, gpu };
+        for (gpu, expected) in [
+            (Some(gpu(0.5)), Ok(())),
+            (None, Err("the message has no gpu")),
+            (Some(gpu(1.5)), Err("gpus: utilisation 1.5; it is a share")),
+            (Some(gpu(f64::NAN)), Err("gpus: utilisation NaN; it is a share")),
+        ] {
+            let said = wire::worker_message::Body::Heartbeat(wire::Heartbeat { gpus: vec![of_slot(gpu)] });
             let result = saying(said).map(|_| ()).map_err(|bad| bad.to_string());
             assert_eq!(result, expected.map_err(str::to_owned));
         }

@@ -39,6 +39,8 @@ pub(crate) async fn dispatch(arguments: Arguments) -> anyhow::Result<End> {
         Command::Resume(arguments) => control::control(&place, &arguments, Action::Resume).await,
         Command::Cancel(arguments) => control::control(&place, &arguments, Action::Cancel).await,
         Command::Retry(arguments) => control::control(&place, &arguments, Action::Retry).await,
+        Command::Limit(arguments) => control::limit(&place, &arguments).await,
+        Command::Drain(arguments) => control::drain(&place, &arguments).await,
         Command::Workers => show::workers(&place).await,
         Command::Export(arguments) => export::export(&place, &arguments).await,
         Command::Completion(arguments) => {

@@ -69,8 +69,10 @@ impl Track {
             | Happening::AttemptEnded { .. }
             | Happening::SweepPaused
             | Happening::SweepResumed
+            | Happening::SweepLimited { .. }
             | Happening::WorkerJoined { .. }
             | Happening::WorkerDisconnected { .. }
+            | Happening::WorkerDraining { .. }
             | Happening::WorkerLost { .. }
             | Happening::WorkerLeft { .. }
             | Happening::ReportRefused { .. } => false,
@@ -147,11 +149,13 @@ fn update(trial: &mut Trial, happening: &Happening) {
         Happening::SweepSubmitted { .. }
         | Happening::SweepPaused
         | Happening::SweepResumed
+        | Happening::SweepLimited { .. }
         | Happening::SweepOver
         | Happening::AttemptEnded { .. }
         | Happening::CheckpointSaved { .. }
         | Happening::WorkerJoined { .. }
         | Happening::WorkerDisconnected { .. }
+        | Happening::WorkerDraining { .. }
         | Happening::WorkerLost { .. }
         | Happening::WorkerLeft { .. }
         | Happening::ReportRefused { .. } => {}

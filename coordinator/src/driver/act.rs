@@ -125,7 +125,7 @@ impl Driver {
 pub(super) fn status_of(refusal: &Refusal) -> Status {
     let text = refusal.to_string();
     match refusal {
-        Refusal::UnknownSweep(_) | Refusal::UnknownTrial(_) => Status::not_found(text),
+        Refusal::UnknownSweep(_) | Refusal::UnknownTrial(_) | Refusal::UnknownWorker(_) => Status::not_found(text),
         Refusal::WrongState { .. } => Status::failed_precondition(text),
         Refusal::StaleToken(_) | Refusal::StaleSession(_) => Status::aborted(text),
     }

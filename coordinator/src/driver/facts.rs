@@ -34,14 +34,19 @@ impl Driver {
                     let message = wire::coordinator_message::Body::Stop(stop);
                     self.after.push(After::Send { session, message });
                 }
+                Command::Drain { worker: _, session } => {
+                    let message = wire::coordinator_message::Body::LeaveWhenDone(wire::LeaveWhenDone {});
+                    self.after.push(After::Send { session, message });
+                }
                 Command::WorkerLost { worker, reason } => {
                     tracing::warn!(%worker, reason, "a worker is lost");
                     if let Some(session) = self.session_of(worker) {
                         let status = Status::aborted("given up as lost; register again");
                         self.after.push(After::Close { session, status });
                     }
-                    self.guests.remove(&worker);
-                    self.happened("", None, &Happening::WorkerLost { worker, reason });
+                    let last_seen_ms = self.guests.remove(&worker).map_or(0, |guest| guest.last_seen_ms);
+                    self.history.seen_last(worker, last_seen_ms);
+                    self.happened_to_worker(Happening::WorkerLost { worker, reason });
                 }
             }
         }
@@ -56,8 +61,14 @@ impl Driver {
     fn remember(&mut self, fact: Fact, maybe_over: &mut BTreeSet<String>) {
         match fact {
             Fact::SweepKnown { sweep, limits } => {
+                self.show_limit(&sweep);
                 let limits_json = proto::convert::to_json(&limits);
                 self.pending.writes.push(Write::SweepLimits { sweep, limits_json });
+            }
+            Fact::SweepLimited { sweep, asked } => {
+                self.show_limit(&sweep);
+                let asked_json = asked.map(|asked| proto::convert::to_json(&asked));
+                self.pending.writes.push(Write::AskedLimit { sweep, asked_json });
             }
             Fact::SweepPaused { sweep, paused } => {
                 let happening = if paused { Happening::SweepPaused } else { Happening::SweepResumed };
@@ -73,6 +84,16 @@ impl Driver {
             Fact::Trial(record) => self.remember_trial(record, maybe_over),
             Fact::AttemptStarted { token, slot } => self.attempt_started(token, slot),
             Fact::AttemptEnded { token, end } => self.attempt_ended(token, end),
+        }
+    }
+
+    /// Tells watchers which limit holds now, if that is another one than before. Of a new sweep the file says it.
+    fn show_limit(&mut self, sweep: &str) {
+        let Some(view) = self.scheduler.sweep(sweep) else { return };
+        let limit = view.max_concurrent_trials();
+        let before = self.shown_limits.insert(sweep.to_owned(), limit);
+        if before.is_some_and(|before| before != limit) {
+            self.happened(sweep, None, &Happening::SweepLimited { max_concurrent_trials: limit });
         }
     }
 
@@ -103,6 +124,7 @@ impl Driver {
 
     fn attempt_started(&mut self, token: Token, slot: SlotId) {
         self.running.insert(token.trial, Running::new(0));
+        self.forget_speed(slot);
         let worker = self.scheduler.worker(slot.worker);
         let host = worker.as_ref().map(|worker| worker.host.to_owned()).unwrap_or_default();
         let device = worker

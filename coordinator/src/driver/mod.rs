@@ -6,6 +6,7 @@
 
 mod act;
 mod facts;
+mod history;
 mod input;
 mod submit;
 mod workers;
@@ -18,6 +19,7 @@ use crate::lock::StoreLock;
 use crate::store::{EventRow, Outcome, Pending, Reader, Store, StoreError};
 use crate::{Config, Error};
 use act::After;
+use history::History;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -111,7 +113,11 @@ pub(crate) struct Driver {
     sweeps: BTreeMap<String, SweepFacts>,
     /// States last told to watchers; pending if absent.
     shown: BTreeMap<TrialId, TrialState>,
+    /// Limits last told to watchers, by sweep.
+    shown_limits: BTreeMap<String, Option<u32>>,
     running: BTreeMap<TrialId, Running>,
+    /// Workers that were lost or came back.
+    history: History,
     sessions: BTreeMap<u64, Session>,
     guests: BTreeMap<WorkerId, Guest>,
     /// Attempts that their own trainers ended, the last few: told again, they were not acknowledged in time.
@@ -154,6 +160,8 @@ impl Driver {
         let running = restored.epochs.into_iter().map(|(trial, epoch)| (trial, Running::new(epoch))).collect();
         let sweeps = restored.specs.iter().map(|sweep| (sweep.name.clone(), SweepFacts::from(sweep))).collect();
         let scheduler = Scheduler::restore(timing, clock.now_ms(), restored.sweeps);
+        let shown_limits =
+            scheduler.sweeps().map(|view| (view.sweep.to_owned(), view.max_concurrent_trials())).collect();
         let (input_sender, inputs) = mpsc::channel(QUEUE);
         let (commits, commits_seen) = watch::channel(0);
         let (trouble, trouble_seen) = watch::channel(None);
@@ -180,7 +188,9 @@ impl Driver {
             trouble,
             sweeps,
             shown,
+            shown_limits,
             running,
+            history: History::from(restored.workers),
             sessions: BTreeMap::new(),
             guests: BTreeMap::new(),
             ended: BTreeSet::new(),
@@ -241,7 +251,7 @@ impl Driver {
         match input {
             Input::Submit { submission, reply } => self.submit(*submission, reply).await?,
             Input::Control { event, reply } => {
-                let result = self.tell_scheduler(event).map_err(|refusal| act::status_of(&refusal));
+                let result = self.tell_order(event).map_err(|refusal| act::status_of(&refusal));
                 self.after.push(After::reply(reply, result));
             }
             Input::Explain { trial, reply } => drop(reply.send(self.explain(trial))),
@@ -335,6 +345,12 @@ impl Driver {
             trial,
             json: proto::convert::to_json(happening),
         });
+    }
+
+    /// Of no sweep: of a worker.
+    fn happened_to_worker(&mut self, happening: Happening) {
+        self.history.learn(&happening);
+        self.happened("", None, &happening);
     }
 
     /// Where the attempt of that token runs, if it does.

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sweeps::event::Happening;
 use sweeps::ids::{SlotId, Token, WorkerId};
 use sweeps::metrics::{self, Axis, Point};
-use sweeps::scheduler::{AttemptEnd, Event, StopReason, WorkerState};
+use sweeps::scheduler::{AttemptEnd, Event, Refusal, StopReason, WorkerState};
 use tokio::sync::oneshot;
 use tonic::Status;
 
@@ -33,9 +33,13 @@ pub(super) struct Session {
 #[derive(Debug, Default)]
 pub(super) struct Guest {
     version: String,
-    last_seen_ms: i64,
+    pub(super) last_seen_ms: i64,
     /// Mult-Adds of the images it trains on in a second, by slot.
     mult_adds_per_second: BTreeMap<u32, f64>,
+    /// Of the trials that its slots train now.
+    images_per_second: BTreeMap<u32, f64>,
+    /// As told last, by slot.
+    gpus: BTreeMap<u32, wire::GpuUse>,
 }
 
 /// The current attempt of a trial.
@@ -72,7 +76,7 @@ impl Driver {
         let message = wire::coordinator_message::Body::Registered(registered);
         self.after.push(After::Send { session, message });
         self.acks.insert(session, sequence);
-        self.happened("", None, &Happening::WorkerJoined { worker, host: host.clone(), devices });
+        self.happened_to_worker(Happening::WorkerJoined { worker, host: host.clone(), devices });
         if let Err(refusal) = self.tell_scheduler(Event::WorkerJoined { worker, session, host, slots, holding }) {
             self.after.push(After::Close { session, status: super::act::status_of(&refusal) });
         }
@@ -90,7 +94,7 @@ impl Driver {
         };
         if self.tell_scheduler(Event::WorkerDisconnected { worker, session }).is_ok() {
             tracing::info!(%worker, "a worker's stream closed");
-            self.happened("", None, &Happening::WorkerDisconnected { worker });
+            self.happened_to_worker(Happening::WorkerDisconnected { worker });
         }
     }
 
@@ -102,14 +106,16 @@ impl Driver {
             guest.last_seen_ms = unix_ms();
         }
         let result = match saying {
-            Saying::Heartbeat => self.tell_scheduler(Event::Heartbeat { worker, session }),
-            Saying::Draining => {
-                tracing::info!(%worker, "a worker takes no more leases");
-                self.tell_scheduler(Event::WorkerDraining { worker, session })
+            Saying::Heartbeat(gpus) => {
+                if let Some(guest) = self.guests.get_mut(&worker).filter(|_| !gpus.is_empty()) {
+                    guest.gpus = gpus.into_iter().collect();
+                }
+                self.tell_scheduler(Event::Heartbeat { worker, session })
             }
+            Saying::Draining => self.drain(worker, Event::WorkerDraining { worker, session }),
             Saying::Goodbye => {
                 tracing::info!(%worker, "a worker left");
-                self.happened("", None, &Happening::WorkerLeft { worker });
+                self.happened_to_worker(Happening::WorkerLeft { worker });
                 self.guests.remove(&worker);
                 self.ending.insert(session);
                 self.tell_scheduler(Event::WorkerLeft { worker, session })
@@ -128,6 +134,25 @@ impl Driver {
         }
     }
 
+    /// What a person orders.
+    pub(super) fn tell_order(&mut self, event: Event) -> Result<(), Refusal> {
+        match event {
+            Event::WorkerDrainAsked { worker } => self.drain(worker, event),
+            event => self.tell_scheduler(event),
+        }
+    }
+
+    /// Watchers hear of it the first time.
+    fn drain(&mut self, worker: WorkerId, event: Event) -> Result<(), Refusal> {
+        let drained_before = self.scheduler.worker(worker).is_some_and(|view| view.draining);
+        self.tell_scheduler(event)?;
+        if !drained_before {
+            tracing::info!(%worker, "a worker takes no more leases");
+            self.happened_to_worker(Happening::WorkerDraining { worker });
+        }
+        Ok(())
+    }
+
     fn report(&mut self, session: u64, worker: WorkerId, token: Token, report: Report) {
         if let Report::Log(lines) = report {
             self.log(token, lines);
@@ -142,7 +167,10 @@ impl Driver {
     fn report_current(&mut self, session: u64, slot: SlotId, token: Token, report: Report) {
         match report {
             Report::Started(started) => self.started(session, token, started),
-            Report::Points(points) => self.put_points(token, points),
+            Report::Points(points) => {
+                self.put_speed(slot, &points);
+                self.put_points(token, points);
+            }
             Report::EpochFinished { epoch, duration_ms, points } => {
                 self.epoch_finished(slot, token, epoch, duration_ms, points);
             }
@@ -186,8 +214,7 @@ impl Driver {
                 point.step = u64::from(epoch);
             }
         }
-        let images = points.iter().find(|point| point.name == "images_per_second").map(|point| point.value);
-        if let (Some(images), Some(guest)) = (images, self.guests.get_mut(&slot.worker)) {
+        if let (Some(images), Some(guest)) = (self.put_speed(slot, &points), self.guests.get_mut(&slot.worker)) {
             guest.mult_adds_per_second.insert(slot.index, images * trial.mult_adds as f64);
         }
         if let Some(facts) = self.sweeps.get(&sweep) {
@@ -199,6 +226,22 @@ impl Driver {
         self.pending.writes.push(Write::TrainTime { trial: token.trial, duration_ms });
         // Current a moment ago, in the same task.
         let _ = self.tell_scheduler(Event::EpochFinished { token, epoch, duration_ms });
+    }
+
+    /// The images per second among these points, remembered of the slot.
+    fn put_speed(&mut self, slot: SlotId, points: &[Point]) -> Option<f64> {
+        let images = points.iter().rfind(|point| point.name == "images_per_second")?.value;
+        if let Some(guest) = self.guests.get_mut(&slot.worker) {
+            guest.images_per_second.insert(slot.index, images);
+        }
+        Some(images)
+    }
+
+    /// What the slot trained before says nothing of what it trains now.
+    pub(super) fn forget_speed(&mut self, slot: SlotId) {
+        if let Some(guest) = self.guests.get_mut(&slot.worker) {
+            guest.images_per_second.remove(&slot.index);
+        }
     }
 
     fn end(&mut self, token: Token, end: AttemptEnd) {
@@ -297,13 +340,21 @@ impl Driver {
                 mult_adds_per_second: guest
                     .and_then(|guest| guest.mult_adds_per_second.get(&slot.index).copied())
                     .unwrap_or(0.0),
+                images_per_second: guest
+                    .and_then(|guest| guest.images_per_second.get(&slot.index).copied())
+                    .filter(|_| slot.trial.is_some())
+                    .unwrap_or(0.0),
+                gpu: guest.and_then(|guest| guest.gpus.get(&slot.index).cloned()),
             });
             let state = match worker.state {
                 WorkerState::Attached => "attached",
                 WorkerState::Disconnected => "disconnected",
                 WorkerState::Draining => "draining",
             };
+            let (times_lost, times_returned) = self.history.times(worker.worker);
             wire::WorkerStatus {
+                times_lost,
+                times_returned,
                 id: worker.worker.0,
                 host: worker.host.to_owned(),
                 version: guest.map(|guest| guest.version.clone()).unwrap_or_default(),
@@ -312,7 +363,7 @@ impl Driver {
                 last_seen_ms: guest.and_then(|guest| u64::try_from(guest.last_seen_ms).ok()).unwrap_or(0),
             }
         });
-        statuses.collect()
+        statuses.chain(self.history.lost()).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use crate::driver::Input;
 use proto::wire;
 use proto::wire::control_request::Target;
 use proto::wire::sweeps_server::Sweeps;
-use sweeps::ids::TrialId;
+use sweeps::ids::{TrialId, WorkerId};
 use sweeps::scheduler::Event;
 use tonic::{Request, Response, Status};
 
@@ -49,8 +49,9 @@ impl Sweeps for Service {
         let id = TrialId(trial);
         let explained = self.ask(|reply| Input::Explain { trial: id, reply }).await?;
         let place = self.shared.reader.trial_place(trial).await.map_err(cannot_read)?;
+        let attempts = self.shared.reader.attempts(trial).await.map_err(cannot_read)?;
         match (explained, place) {
-            (Some(explained), Some(place)) => Ok(Response::new(explain::explain(&explained, &place))),
+            (Some(explained), Some(place)) => Ok(Response::new(explain::explain(&explained, &place, attempts))),
             (None, _) | (_, None) => Err(no_trial(trial)),
         }
     }
@@ -68,6 +69,41 @@ impl Sweeps for Service {
             }),
             Err(status) => Err(status),
         }
+    }
+
+    async fn limit(&self, request: Request<wire::LimitRequest>) -> Result<Response<wire::LimitReply>, Status> {
+        let wire::LimitRequest { sweep, max_concurrent_trials } = request.into_inner();
+        if max_concurrent_trials == Some(0) {
+            let text = format!("a limit is at least 1; `alpharho pause {sweep}` runs no trial at all");
+            return Err(Status::invalid_argument(text));
+        }
+        self.check_writable()?;
+        let event = Event::SweepLimited { sweep: sweep.clone(), max_concurrent_trials };
+        match self.ask(|reply| Input::Control { event, reply }).await? {
+            Ok(()) => Ok(Response::new(wire::LimitReply {})),
+            Err(status) if status.code() == tonic::Code::NotFound => Err(self.no_sweep(&sweep).await),
+            Err(status) => Err(status),
+        }
+    }
+
+    async fn drain(&self, request: Request<wire::DrainRequest>) -> Result<Response<wire::DrainReply>, Status> {
+        let wire::DrainRequest { worker } = request.into_inner();
+        self.check_writable()?;
+        let event = Event::WorkerDrainAsked { worker: WorkerId(worker) };
+        self.ask(|reply| Input::Control { event, reply }).await??;
+        Ok(Response::new(wire::DrainReply {}))
+    }
+
+    async fn attempts(&self, request: Request<wire::AttemptsRequest>) -> Result<Response<wire::AttemptsReply>, Status> {
+        let wire::AttemptsRequest { trial, sweep } = request.into_inner();
+        let attempts = if trial == 0 {
+            self.check_sweep(&sweep).await?;
+            self.shared.reader.sweep_attempts(&sweep).await
+        } else {
+            self.check_trial(trial).await?;
+            self.shared.reader.attempts(trial).await
+        };
+        Ok(Response::new(wire::AttemptsReply { attempts: attempts.map_err(cannot_read)? }))
     }
 
     async fn watch(&self, request: Request<wire::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {

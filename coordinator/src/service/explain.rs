@@ -32,7 +32,11 @@ pub(super) fn no_sweep(name: &str, names: &[String]) -> String {
 }
 
 /// Why a trial waits, or what it does.
-pub(super) fn explain(explained: &Explained, place: &TrialPlace) -> wire::ExplainReply {
+pub(super) fn explain(
+    explained: &Explained,
+    place: &TrialPlace,
+    attempts: Vec<wire::AttemptStatus>,
+) -> wire::ExplainReply {
     let Explained { record, waiting, sweep_paused } = explained;
     let TrialPlace { number, alpha, resolution, host, device, started_ms } = place;
     let what = format!(
@@ -85,6 +89,7 @@ pub(super) fn explain(explained: &Explained, place: &TrialPlace) -> wire::Explai
         state: record.state.word().to_owned(),
         text: format!("{what} {rest}."),
         json: json.to_string(),
+        attempts,
     }
 }
 
@@ -182,7 +187,7 @@ mod tests {
                 device: Some("cuda:0".to_owned()),
                 started_ms: None,
             };
-            let reply = explain(&explained, &place);
+            let reply = explain(&explained, &place, Vec::new());
             assert!(reply.text.starts_with("Trial 7 (number 2 of s, alpha 0.5, resolution 160) "), "{}", reply.text);
             assert!(reply.text.contains(expected), "{}", reply.text);
             assert_eq!(reply.state, explained.record.state.word());

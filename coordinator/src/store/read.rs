@@ -7,7 +7,7 @@ use sqlx::{FromRow, Row, Sqlite, SqlitePool, Transaction};
 use std::collections::BTreeMap;
 use sweeps::ids::TrialId;
 use sweeps::metrics::{Axis, METRICS};
-use sweeps::scheduler::{AttemptEnd, TrialState};
+use sweeps::scheduler::{AskedLimit, AttemptEnd, SweepLimits, TrialState};
 
 /// Names of the metrics that have a value an epoch, as a JSON list for `json_each`.
 pub(super) fn epoch_metrics_json() -> String {
@@ -67,7 +67,8 @@ impl Reader {
     pub(crate) async fn summaries(&self) -> Result<Vec<wire::SweepSummary>, sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
         let rows = sqlx::query(
-            "SELECT name, description, scripted, paused, submitted_ms FROM sweeps ORDER BY submitted_ms, name",
+            "SELECT name, description, scripted, paused, submitted_ms, limits_json, asked_limit_json FROM sweeps
+             ORDER BY submitted_ms, name",
         );
         let mut summaries = Vec::new();
         for row in rows.fetch_all(&mut *transaction).await? {
@@ -80,7 +81,8 @@ impl Reader {
     pub(crate) async fn status(&self, sweep: &str) -> Result<Option<wire::StatusReply>, sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
         let query = sqlx::query(
-            "SELECT name, description, scripted, paused, submitted_ms, yaml, spec_json FROM sweeps WHERE name = ?",
+            "SELECT name, description, scripted, paused, submitted_ms, limits_json, asked_limit_json, yaml, spec_json
+             FROM sweeps WHERE name = ?",
         );
         let Some(row) = query.bind(sweep).fetch_optional(&mut *transaction).await? else { return Ok(None) };
         let summary = summary(&mut transaction, &row).await?;
@@ -200,6 +202,21 @@ impl Reader {
         Ok((rows.into_iter().map(line).collect(), last))
     }
 
+    /// All attempts at a trial, oldest first.
+    pub(crate) async fn attempts(&self, trial: u64) -> Result<Vec<wire::AttemptStatus>, sqlx::Error> {
+        let query = sqlx::query("SELECT * FROM attempts WHERE trial = ? ORDER BY attempt").bind(signed(trial));
+        query.fetch_all(&self.pool).await?.iter().map(attempt_status).collect()
+    }
+
+    /// All attempts at the trials of a sweep, by trial, oldest first.
+    pub(crate) async fn sweep_attempts(&self, sweep: &str) -> Result<Vec<wire::AttemptStatus>, sqlx::Error> {
+        let query = sqlx::query(
+            "SELECT a.* FROM trials AS t JOIN attempts AS a ON a.trial = t.id WHERE t.sweep = ?
+             ORDER BY a.trial, a.attempt",
+        );
+        query.bind(sweep).fetch_all(&self.pool).await?.iter().map(attempt_status).collect()
+    }
+
     pub(crate) async fn checkpoints(&self, trial: u64) -> Result<Vec<CheckpointRow>, sqlx::Error> {
         let query = sqlx::query_as("SELECT * FROM checkpoints WHERE trial = ? ORDER BY id");
         query.bind(signed(trial)).fetch_all(&self.pool).await
@@ -247,6 +264,11 @@ async fn summary(
         work += state_work;
         done += state_done;
     }
+    let limits = row.try_get::<String, _>("limits_json").map(|json| serde_json::from_str::<SweepLimits>(&json).ok())?;
+    let asked = row.try_get::<Option<String>, _>("asked_limit_json")?;
+    let asked = asked.and_then(|json| serde_json::from_str::<AskedLimit>(&json).ok());
+    let files = limits.and_then(|limits| limits.max_concurrent_trials);
+    let limit = asked.map_or(files, |asked| asked.max_concurrent_trials);
     Ok(wire::SweepSummary {
         name,
         description: row.try_get("description")?,
@@ -255,6 +277,8 @@ async fn summary(
         submitted_ms: unsigned(row.try_get("submitted_ms")?),
         counts: Some(counts),
         progress: if work > 0.0 { done / work } else { 0.0 },
+        max_concurrent_trials: limit,
+        limit_asked: asked.is_some(),
     })
 }
 
@@ -318,6 +342,24 @@ fn trial_status(row: &SqliteRow, scripted: bool) -> Result<wire::TrialStatus, sq
         ended_ms: time("ended_ms")?,
         scripted,
         train_seconds: row.try_get::<i64, _>("train_ms")? as f64 / 1000.0,
+    })
+}
+
+fn attempt_status(row: &SqliteRow) -> Result<wire::AttemptStatus, sqlx::Error> {
+    Ok(wire::AttemptStatus {
+        trial: unsigned(row.try_get("trial")?),
+        attempt: row.try_get("attempt")?,
+        // As we write it: sixteen hexadecimal digits.
+        worker: u64::from_str_radix(row.try_get("worker")?, 16).unwrap_or(0),
+        host: row.try_get("host")?,
+        device: row.try_get("device")?,
+        threads: row.try_get::<Option<u32>, _>("threads")?.unwrap_or(0),
+        instruction_set: row.try_get::<Option<String>, _>("instruction_set")?.unwrap_or_default(),
+        libtorch: row.try_get::<Option<String>, _>("libtorch")?.unwrap_or_default(),
+        started_ms: unsigned(row.try_get("started_ms")?),
+        ended_ms: row.try_get::<Option<i64>, _>("ended_ms")?.map_or(0, unsigned),
+        end_json: row.try_get::<Option<String>, _>("end_json")?.unwrap_or_default(),
+        resumed_epoch: row.try_get::<Option<u32>, _>("resumed_epoch")?.unwrap_or(0),
     })
 }
 

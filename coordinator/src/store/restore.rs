@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use std::collections::{BTreeMap, BTreeSet};
+use sweeps::event::Happening;
 use sweeps::ids::TrialId;
 use sweeps::scheduler::{NewTrial, SweepRecord, TrialRecord, TrialState};
 use sweeps::spec::model::Sweep;
@@ -18,6 +19,8 @@ pub(crate) struct Restored {
     pub(crate) specs: Vec<Sweep>,
     /// Of running trials: the last epoch that the current attempt has reported.
     pub(crate) epochs: BTreeMap<TrialId, u32>,
+    /// What happened to workers and when, oldest first.
+    pub(crate) workers: Vec<(i64, Happening)>,
     /// The highest ever given.
     pub(crate) last_trial: u64,
     /// The highest ever given.
@@ -32,7 +35,9 @@ impl Store {
     }
 
     pub(crate) async fn restore(&mut self) -> Result<Restored, StoreError> {
-        let query = sqlx::query("SELECT name, limits_json, paused, spec_json FROM sweeps ORDER BY submitted_ms, name");
+        let query = sqlx::query(
+            "SELECT name, limits_json, asked_limit_json, paused, spec_json FROM sweeps ORDER BY submitted_ms, name",
+        );
         let rows = query.fetch_all(self.connection().await?).await.map_err(self.error("reading its sweeps"))?;
         let mut sweeps = Vec::new();
         let mut specs = Vec::new();
@@ -42,7 +47,12 @@ impl Store {
             let limits = self.json(&row, "limits_json", || format!("sweep {name}"))?;
             specs.push(self.json(&row, "spec_json", || format!("sweep {name}"))?);
             place_of.insert(name.clone(), sweeps.len());
-            sweeps.push(SweepRecord { sweep: name, limits, paused: self.get(&row, "paused")?, trials: Vec::new() });
+            let asked = match self.get::<Option<String>>(&row, "asked_limit_json")? {
+                Some(_) => Some(self.json(&row, "asked_limit_json", || format!("sweep {name}"))?),
+                None => None,
+            };
+            let paused = self.get(&row, "paused")?;
+            sweeps.push(SweepRecord { sweep: name, limits, asked, paused, trials: Vec::new() });
         }
         let query = sqlx::query(
             "SELECT id, sweep, mult_adds, epochs, state_json, attempts, restarts, losses, epochs_done
@@ -61,9 +71,14 @@ impl Store {
             };
             sweeps[place].trials.push(record);
         }
+        let query =
+            sqlx::query_as::<_, (i64, String)>("SELECT time_ms, json FROM events WHERE sweep = '' ORDER BY sequence");
+        let rows = query.fetch_all(self.connection().await?).await.map_err(self.error("reading its events"))?;
+        let workers =
+            rows.iter().filter_map(|(at_ms, json)| Some((*at_ms, serde_json::from_str(json).ok()?))).collect();
         let last_trial = self.last_id("trials").await?;
         let last_event = self.last_id("events").await?;
-        Ok(Restored { sweeps, specs, epochs, last_trial, last_event })
+        Ok(Restored { sweeps, specs, epochs, workers, last_trial, last_event })
     }
 
     fn trial_record(&self, row: &SqliteRow) -> Result<TrialRecord, StoreError> {

@@ -46,6 +46,11 @@ pub(crate) enum Write {
         sweep: String,
         limits_json: String,
     },
+    /// `None`: the file's limit holds.
+    AskedLimit {
+        sweep: String,
+        asked_json: Option<String>,
+    },
     SweepPaused {
         sweep: String,
         paused: bool,
@@ -261,6 +266,10 @@ async fn apply(connection: &mut SqliteConnection, write: &Write, outcome: &mut O
             let query = sqlx::query("UPDATE sweeps SET limits_json = ? WHERE name = ?").bind(limits_json).bind(sweep);
             query.execute(connection).await.map(drop)
         }
+        Write::AskedLimit { sweep, asked_json } => {
+            let query = sqlx::query("UPDATE sweeps SET asked_limit_json = ? WHERE name = ?");
+            query.bind(asked_json).bind(sweep).execute(connection).await.map(drop)
+        }
         Write::SweepPaused { sweep, paused } => {
             let query = sqlx::query("UPDATE sweeps SET paused = ? WHERE name = ?").bind(paused).bind(sweep);
             query.execute(connection).await.map(drop)
@@ -364,7 +373,8 @@ async fn clear_sweep(connection: &mut SqliteConnection, sweep: &str, outcome: &m
     for statement in OF_SWEEP {
         sqlx::query(statement).bind(sweep).execute(&mut *connection).await?;
     }
-    sqlx::query("UPDATE sweeps SET paused = 0 WHERE name = ?").bind(sweep).execute(connection).await.map(drop)
+    let query = sqlx::query("UPDATE sweeps SET paused = 0, asked_limit_json = NULL WHERE name = ?");
+    query.bind(sweep).execute(connection).await.map(drop)
 }
 
 async fn put_record(connection: &mut SqliteConnection, record: &TrialRecord, at_ms: i64) -> Result<(), sqlx::Error> {

@@ -259,7 +259,7 @@ impl Agent {
         agent.heart = Some(tokio::spawn(async move {
             loop {
                 tokio::time::sleep(beat).await;
-                mouth.lock().await.say(Says::Heartbeat(wire::Heartbeat {})).await;
+                mouth.lock().await.say(Says::Heartbeat(wire::Heartbeat::default())).await;
             }
         }));
         agent

@@ -29,6 +29,8 @@ pub struct WorkerView<'a> {
     pub session: Option<u64>,
     /// Whether it can be given leases.
     pub state: WorkerState,
+    /// Whether it takes no more leases, there or not.
+    pub draining: bool,
     /// Its slots, by index.
     pub slots: Vec<SlotView<'a>>,
 }
@@ -92,6 +94,14 @@ pub struct SweepView<'a> {
     pub counts: StateCounts,
 }
 
+impl SweepView<'_> {
+    /// The limit that holds now; `None`: as many trials as there are slots.
+    #[must_use]
+    pub fn max_concurrent_trials(&self) -> Option<u32> {
+        self.asked.map_or(self.limits.max_concurrent_trials, |asked| asked.max_concurrent_trials)
+    }
+}
+
 impl Scheduler {
     /// All workers that hold leases or may be given some, by id.
     pub fn workers(&self) -> impl Iterator<Item = WorkerView<'_>> {
@@ -136,7 +146,14 @@ fn view_worker(id: WorkerId, worker: &Worker) -> WorkerView<'_> {
         trial: slot.lease.as_ref().map(|lease| lease.token.trial),
         speed: slot.speed.millionths.map(|speed| speed as f64 / SPEED_ONE as f64),
     });
-    WorkerView { worker: id, host: &worker.host, session: worker.session, state, slots: slots.collect() }
+    WorkerView {
+        worker: id,
+        host: &worker.host,
+        session: worker.session,
+        state,
+        draining: worker.draining,
+        slots: slots.collect(),
+    }
 }
 
 fn view_sweep(sweep: &Sweep) -> SweepView<'_> {

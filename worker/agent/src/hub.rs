@@ -66,6 +66,8 @@ pub(crate) struct Hub {
     ever_attached: bool,
     told_away: bool,
     leaving: Option<Leaving>,
+    /// The coordinator wants no more of it than what it holds.
+    drains: bool,
     idle_since: Instant,
 }
 
@@ -111,6 +113,7 @@ impl Hub {
             ever_attached: false,
             told_away: false,
             leaving: None,
+            drains: false,
             idle_since: Instant::now(),
         }
     }
@@ -191,16 +194,37 @@ impl Hub {
                 );
                 self.ever_attached = true;
                 self.told_away = false;
-                if self.leaving.is_some() {
+                if self.drains || self.leaving.is_some() {
                     self.send(ToCoordinator::Draining(wire::Draining {}));
                 }
             }
             FromCoordinator::Ack(ack) => self.outbox.acknowledge(ack.sequence),
+            FromCoordinator::Grant(grant) if self.drains => self.give_back(grant),
             FromCoordinator::Grant(grant) => self.granted(grant),
+            FromCoordinator::LeaveWhenDone(wire::LeaveWhenDone {}) => {
+                if !self.drains {
+                    tracing::info!("asked to drain: no more leases are taken, and the worker leaves when all are done");
+                }
+                self.drains = true;
+            }
             FromCoordinator::Stop(stop) => match (convert::token(stop.token), convert::stop_reason(&stop.reason)) {
                 (Ok(token), Ok(reason)) => self.stop(token, reason),
                 (Err(bad), _) | (_, Err(bad)) => tracing::error!("an order to stop is not understood: {bad}"),
             },
+        }
+    }
+
+    /// Granted by a coordinator that was restarted and does not know yet that this worker drains. A trial that
+    /// stopped without being asked to is pending again, at nobody's cost.
+    fn give_back(&mut self, grant: wire::Grant) {
+        let held: Vec<Token> = self.slots.iter().flat_map(|slot| &slot.lease).flat_map(|l| l.tokens.clone()).collect();
+        for token in grant.members.into_iter().filter_map(|member| member.token) {
+            if convert::token(Some(token)).is_ok_and(|token| held.contains(&token)) {
+                continue;
+            }
+            let end_json = convert::to_json(&AttemptEnd::Stopped);
+            let body = Some(ReportBody::Ended(wire::Ended { end_json }));
+            self.outbox.push(grant.slot, wire::Report { token: Some(token), body });
         }
     }
 
@@ -311,15 +335,16 @@ impl Hub {
             && now >= heartbeats.next_at
         {
             heartbeats.next_at = now + heartbeats.every;
-            self.send(ToCoordinator::Heartbeat(wire::Heartbeat {}));
+            self.send(ToCoordinator::Heartbeat(wire::Heartbeat { gpus: Vec::new() }));
         }
         let free = self.slots.iter().all(|slot| slot.lease.is_none() && slot.next.is_none());
         if self.leaving.is_none() && free && self.idle_until().is_some_and(|until| now >= until) {
             if !self.ever_attached {
                 return Some(Left::NeverAttached);
             }
-            tracing::info!("nothing to do: leaving");
-            self.begin_to_leave("worker stopped: idle".to_owned(), now + ORPHAN_PATIENCE);
+            tracing::info!("{}: leaving", if self.drains { "drained" } else { "nothing to do" });
+            let why = if self.drains { "worker stopped: drained" } else { "worker stopped: idle" };
+            self.begin_to_leave(why.to_owned(), now + ORPHAN_PATIENCE);
         }
         let heard = self.outbox.is_empty();
         let attached = self.stream.as_ref().is_some_and(|stream| stream.attached.is_some());
@@ -344,7 +369,7 @@ impl Hub {
 
     /// When an idle agent leaves.
     fn idle_until(&self) -> Option<Instant> {
-        let patience = self.config().leave_when_idle?;
+        let patience = if self.drains { Duration::ZERO } else { self.config().leave_when_idle? };
         let unheard = if self.outbox.is_empty() { Duration::ZERO } else { UNHEARD_PATIENCE };
         Some(self.idle_since + patience + unheard)
     }

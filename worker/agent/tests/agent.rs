@@ -196,6 +196,24 @@ async fn asked_to_leave_it_saves_gives_back_and_says_goodbye() {
 }
 
 #[tokio::test]
+async fn drained_it_finishes_what_it_holds_takes_no_more_and_leaves() {
+    let mut scene = Scene::new("epoch 1; read -r go_on; checkpoint 1 true; ended completed").await;
+    scene.grant(7, |_| {}).await;
+    scene.until("an epoch", |heard| matches!(report_of(heard), Some(ReportBody::EpochFinished(_)))).await;
+    scene.tell(proto::wire::coordinator_message::Body::LeaveWhenDone(proto::wire::LeaveWhenDone {})).await;
+    // By a coordinator that does not know it yet.
+    scene.grant(8, |_| {}).await;
+    let (end, _) = scene.end().await;
+    assert_eq!(end, AttemptEnd::Stopped, "trial 8 is given back without blame");
+    // Any line lets the trainer go on: what it trains is not stopped.
+    scene.stop(7, "pause").await;
+    let is_goodbye = |heard: &Heard| matches!(heard, Heard::Said { body: Said::Goodbye(_), .. });
+    let seen = scene.until("the goodbye", is_goodbye).await;
+    assert_eq!(words(&seen), ["upload 1 best", r#"{"end":"completed"}"#, "draining", "goodbye"]);
+    assert_eq!(scene.agent.await.unwrap(), Left::Clean);
+}
+
+#[tokio::test]
 async fn with_nothing_to_do_it_leaves_if_told_so() {
     let idle = |config: &mut agent::Config| config.leave_when_idle = Some(Duration::from_millis(200));
     let mut scene = Scene::with("epoch 1; ended completed", idle).await;
