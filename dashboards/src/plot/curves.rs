@@ -20,6 +20,7 @@ pub fn curves(results: &Results) -> Result<Drawing, PlotError> {
         factor: 100.0,
         bounds: (0.0, 100.0),
         series: vec![series("train_top1", "training", 1), series("val_top1", "validation", 0)],
+        from_zero: false,
         mark_best: true,
     };
     let loss = Panel {
@@ -29,6 +30,7 @@ pub fn curves(results: &Results) -> Result<Drawing, PlotError> {
         factor: 1.0,
         bounds: (0.0, f64::INFINITY),
         series: vec![series("train_loss", "training", 1), series("val_loss", "validation", 0)],
+        from_zero: false,
         mark_best: false,
     };
     let multiples = Multiples {
@@ -62,6 +64,7 @@ pub fn staleness(results: &Results) -> Result<Option<Drawing>, PlotError> {
             Series { metric: STALENESS[1], words: "largest", color: palette::color(1, 2) },
             Series { metric: STALENESS[0], words: "mean", color: palette::color(0, 2) },
         ],
+        from_zero: true,
         mark_best: false,
     };
     let multiples = Multiples {

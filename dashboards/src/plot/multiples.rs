@@ -48,6 +48,8 @@ pub(super) struct Panel {
     pub(super) bounds: (f64, f64),
     /// From back to front.
     pub(super) series: Vec<Series>,
+    /// The axis begins at 0.
+    pub(super) from_zero: bool,
     /// Marks the best epoch on the last of the series.
     pub(super) mark_best: bool,
 }
@@ -89,7 +91,8 @@ impl Multiples<'_> {
         let height = TOP + cell_height * rows as f64 + FOOT;
         let scripted = if view.scripted { " (scripted: made-up numbers)" } else { "" };
         let mut drawing = Drawing::new(format!("{}: {}{scripted}", view.name, self.about), height.round());
-        self.head(&mut drawing, left_out, &Letters::new()?);
+        let letters = Letters::new()?;
+        self.head(&mut drawing, left_out, &letters);
         if view.scripted {
             watermark(&mut drawing);
         }
@@ -104,7 +107,7 @@ impl Multiples<'_> {
         for group in &groups {
             let left = LEFT + (width + GAP) * group.column as f64;
             let mut top = TOP + cell_height * group.row as f64;
-            title(&mut drawing, group, (left, top + 22.0), width);
+            title(&mut drawing, group, (left, top + 22.0), width, &letters);
             top += TITLE;
             // Below the last row, and where the row below is shorter.
             let lowest = !groups.iter().any(|other| other.column == group.column && other.row > group.row);
@@ -164,7 +167,9 @@ impl Multiples<'_> {
             .map(|(_, value)| if panel.log { value.log10() } else { value })
             .collect();
         let least = if panel.log { 0.1 } else { 0.02 * panel.factor };
-        let (low, high) = scale::around(values.into_iter(), least, 0.06)?;
+        let zero = panel.from_zero.then_some(0.0);
+        let (low, high) = scale::around(values.iter().copied(), least, 0.06)?;
+        let low = zero.unwrap_or(low);
         if panel.log {
             let (low, high) = (10f64.powf(low), 10f64.powf(high));
             let ticks = thinned(scale::log_ticks(low, high).0).into_iter().map(|tick| (tick, plain(tick))).collect();
@@ -189,8 +194,9 @@ impl Multiples<'_> {
             let x = across.at(f64::from(epoch));
             drawing.line((x, frame.top), (x, frame.bottom), 1.0, GRID);
             if words.across {
-                let at = (x, frame.bottom + 22.0);
-                drawing.texts.push(Text::new(epoch.to_string(), at, WORDS).anchored(Anchor::Middle));
+                // The last number must not run into the next cell's first one.
+                let (x, anchor) = if frame.right - x < 12.0 { (frame.right, Anchor::End) } else { (x, Anchor::Middle) };
+                drawing.texts.push(Text::new(epoch.to_string(), (x, frame.bottom + 22.0), WORDS).anchored(anchor));
             }
         }
         if words.up {
@@ -251,24 +257,31 @@ struct Words {
     across: bool,
 }
 
-fn title(drawing: &mut Drawing, group: &Group<'_>, at: Point, width: f64) {
+/// The cell's name, and as much of how it stands as there is room for.
+fn title(drawing: &mut Drawing, group: &Group<'_>, at: Point, width: f64, letters: &Letters) {
+    const SIZE: f64 = 17.0;
     let mut name = Text::new(format!("{}-{}", format::alpha(group.alpha), group.resolution), at, 20.0);
     name.bold = true;
+    let room = width - letters.width(&name.words, name.size, true) - 12.0;
     drawing.texts.push(name);
-    let best = group.trials.iter().filter_map(|trial| trial.top1_best()).collect::<Vec<_>>();
-    let done = group.trials.iter().all(|trial| trial.is_completed());
-    let mut words = match best.as_slice() {
-        [] => String::new(),
-        [one] => format!("best {} %", format::percent(Some(*one))),
-        several => format!("best {} %", format::percent(several.iter().copied().reduce(f64::max))),
+    let best = group.trials.iter().filter_map(|trial| trial.top1_best()).reduce(f64::max);
+    let best = best.map(|best| format!("{} %", format::percent(Some(best))));
+    let done: u32 = group.trials.iter().map(|trial| trial.epochs_done).sum();
+    let wanted: u32 = group.trials.iter().map(|trial| trial.epochs).sum();
+    let choices = match best {
+        _ if done == 0 => vec![format!("epoch {done} of {wanted}"), format!("{done}/{wanted}")],
+        Some(best) if group.trials.iter().all(|trial| trial.is_completed()) => vec![format!("best {best}"), best],
+        Some(best) => vec![
+            format!("best {best}, epoch {done} of {wanted}"),
+            format!("{best}, epoch {done} of {wanted}"),
+            format!("{best}, {done}/{wanted}"),
+            format!("{done}/{wanted}"),
+        ],
+        None => vec![format!("epoch {done} of {wanted}"), format!("{done}/{wanted}")],
     };
-    if !done {
-        let epochs: u32 = group.trials.iter().map(|trial| trial.epochs_done).sum();
-        let wanted: u32 = group.trials.iter().map(|trial| trial.epochs).sum();
-        let comma = if words.is_empty() { "" } else { ", " };
-        words = format!("{words}{comma}epoch {epochs} of {wanted}");
+    if let Some(words) = choices.into_iter().find(|words| letters.width(words, SIZE, false) <= room) {
+        drawing.texts.push(Text::new(words, (at.0 + width, at.1), SIZE).anchored(Anchor::End).colored(GREY));
     }
-    drawing.texts.push(Text::new(words, (at.0 + width, at.1), 17.0).anchored(Anchor::End).colored(GREY));
 }
 
 fn watermark(drawing: &mut Drawing) {

@@ -31,7 +31,7 @@ pub(super) fn draw(drawing: &mut Drawing, residuals: &Residuals<'_>, above: &Rec
     let frame = frame(above);
     let Residuals { dots, members, fit, across } = residuals;
     let values = fit.residuals.iter().copied().chain([0.0]);
-    let Some((low, high)) = scale::around(values, 1.0, 0.2) else { return };
+    let Some((low, high)) = scale::around(values, 0.2, 0.2) else { return };
     let up = Axis::linear(low, high, 4, (low, high), &frame);
     axis::grid(drawing, &frame, across, &up, true);
     let zero = up.scale.at(0.0);

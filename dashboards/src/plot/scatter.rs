@@ -98,20 +98,15 @@ impl Scatter<'_> {
             dot.at = (across.scale.at(dot.cost), up.scale.at(dot.accuracy));
             dot.bar = dot.spread.map(|(least, most)| (up.scale.at(least), up.scale.at(most)));
         }
-        for (cost, top1) in &self.paper {
-            marker::draw(
-                &mut drawing,
-                3,
-                (across.scale.at(*cost), up.scale.at(top1 * 100.0)),
-                8.0,
-                palette::FAINT,
-                true,
-            );
+        let paper: Vec<Point> =
+            self.paper.iter().map(|(cost, top1)| (across.scale.at(*cost), up.scale.at(top1 * 100.0))).collect();
+        for at in &paper {
+            marker::draw(&mut drawing, 3, *at, 8.0, palette::FAINT, true);
         }
         let front = if self.front { front(&mut dots) } else { Vec::new() };
         let line = fitted.as_ref().and_then(|(fit, _)| straight(fit, &across, &up, &frame));
         let ways = if self.lines { ways(&dots) } else { Vec::new() };
-        let placed = place_labels(&letters, &dots, &obstacles(&front, line, &ways), &frame);
+        let placed = place_labels(&letters, &dots, &paper, &obstacles(&front, line, &ways), &frame);
         if let Some((from, to)) = line {
             drawing.dashes(from, to, 2.2, INK);
         }
@@ -301,7 +296,13 @@ fn empty(drawing: &mut Drawing, frame: &Rect, words: &str) {
     drawing.texts.push(Text::new(words, middle, 28.0).anchored(Anchor::Middle).colored(GREY));
 }
 
-fn place_labels(letters: &Letters, dots: &[Dot], obstacles: &[(Point, Point)], frame: &Rect) -> Vec<Option<Placed>> {
+fn place_labels(
+    letters: &Letters,
+    dots: &[Dot],
+    paper: &[Point],
+    obstacles: &[(Point, Point)],
+    frame: &Rect,
+) -> Vec<Option<Placed>> {
     let all = dots.len() <= LABELS_MAX;
     let labelled: Vec<usize> = (0..dots.len()).filter(|dot| all || dots[*dot].pareto).take(LABELS_MAX).collect();
     let wanted: Vec<Wanted> = labelled
@@ -312,7 +313,7 @@ fn place_labels(letters: &Letters, dots: &[Dot], obstacles: &[(Point, Point)], f
             height: LABEL * Letters::CAP_HEIGHT + 4.0,
         })
         .collect();
-    let markers: Vec<Point> = dots.iter().map(|dot| dot.at).collect();
+    let markers: Vec<Point> = dots.iter().map(|dot| dot.at).chain(paper.iter().copied()).collect();
     let mut lines: Vec<(Point, Point)> = obstacles.to_vec();
     lines.extend(dots.iter().filter_map(|dot| dot.bar.map(|(from, to)| ((dot.at.0, from), (dot.at.0, to)))));
     let area = Rect { left: frame.left + 6.0, top: frame.top, right: frame.right, bottom: frame.bottom - 6.0 };

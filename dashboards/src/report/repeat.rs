@@ -21,7 +21,7 @@ pub(super) fn sections(results: &Results, inexact: &[String]) -> String {
         "<p>A trial's key is a hash of all its resolved settings and of the data's description: the same key means the \
          same work. A checkpoint's is the SHA-256 of its file.</p>\n",
     );
-    out.push_str(&tabular::html(&hashes(results)));
+    out.push_str(&format!("<div class=\"hashes\">\n{}</div>\n", tabular::html(&hashes(results))));
     out.push_str("<h2 id=\"spec\">Sweep file</h2>\n");
     if !results.yaml.is_empty() {
         out.push_str(&format!("<h3>As submitted</h3>\n<pre>{}</pre>\n", escape(&results.yaml)));
