@@ -138,6 +138,27 @@ impl Results {
         }));
     }
 
+    /// Adds what the coordinator tells of attempts.
+    pub fn add_attempts(&mut self, attempts: &[wire::AttemptStatus]) {
+        let numbers: BTreeMap<u64, u32> = self.view.trials.iter().map(|trial| (trial.id, trial.number)).collect();
+        self.attempts.extend(attempts.iter().filter_map(|attempt| {
+            Some(Attempt {
+                trial: *numbers.get(&attempt.trial)?,
+                attempt: attempt.attempt,
+                host: attempt.host.clone(),
+                device: attempt.device.clone(),
+                threads: attempt.threads,
+                instruction_set: attempt.instruction_set.clone(),
+                libtorch: attempt.libtorch.clone(),
+                resumed_epoch: attempt.resumed_epoch,
+                started_ms: attempt.started_ms,
+                ended_ms: attempt.ended_ms,
+                end: end_words(&attempt.end_json),
+            })
+        }));
+        self.attempts.sort_by_key(|attempt| (attempt.trial, attempt.attempt));
+    }
+
     /// The values of a metric of a trial, by step.
     #[must_use]
     pub fn series(&self, trial: u32, name: &str) -> Vec<(u64, f64)> {
@@ -180,5 +201,45 @@ impl Results {
             (point.trial, orders.get(&point.name).copied().unwrap_or(usize::MAX), point.name.clone(), point.step)
         });
         sorted
+    }
+}
+
+/// `completed`, `lost: its worker ..`, of an end as JSON; empty while there is none.
+fn end_words(json: &str) -> String {
+    use sweeps::scheduler::AttemptEnd;
+    match serde_json::from_str(json) {
+        Ok(AttemptEnd::Completed) => "completed".to_owned(),
+        Ok(AttemptEnd::Stopped) => "stopped".to_owned(),
+        Ok(AttemptEnd::Failed { reason }) => format!("failed: {reason}"),
+        Ok(AttemptEnd::Crashed { reason }) => format!("crashed: {reason}"),
+        Ok(AttemptEnd::Lost { reason }) => format!("lost: {reason}"),
+        Err(_) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_are_of_the_sweeps_trials_in_order() {
+        let trial = |id, number| wire::TrialStatus { id, number, ..wire::TrialStatus::default() };
+        let reply = wire::StatusReply { trials: vec![trial(7, 1), trial(9, 2)], ..wire::StatusReply::default() };
+        let attempt = |trial, attempt, end: &str| wire::AttemptStatus {
+            trial,
+            attempt,
+            end_json: end.to_owned(),
+            ..wire::AttemptStatus::default()
+        };
+        let mut results = Results::new(&reply, Vec::new(), "");
+        results.add_attempts(&[
+            attempt(9, 1, r#"{"end":"completed"}"#),
+            attempt(7, 1, r#"{"end":"lost","reason":"gone"}"#),
+            attempt(7, 2, ""),
+            attempt(8, 1, ""),
+        ]);
+        let told: Vec<(u32, u32, &str)> =
+            results.attempts.iter().map(|attempt| (attempt.trial, attempt.attempt, attempt.end.as_str())).collect();
+        assert_eq!(told, [(1, 1, "lost: gone"), (1, 2, ""), (2, 1, "completed")]);
     }
 }

@@ -8,7 +8,7 @@ use crate::session::{Session, Want};
 use dashboards::export::write;
 use dashboards::results::Results;
 use dashboards::selection::Selection;
-use proto::wire::{CheckpointsRequest, InfoRequest, MetricPoint, MetricsRequest};
+use proto::wire::{AttemptsRequest, CheckpointsRequest, InfoRequest, MetricPoint, MetricsRequest};
 use serde_json::json;
 
 pub(super) async fn export(place: &Place, arguments: &Export) -> anyhow::Result<End> {
@@ -43,6 +43,9 @@ pub(crate) async fn results(session: &mut Session, name: &str) -> anyhow::Result
     let info = session.client.info(InfoRequest {}).await.map_err(|status| refused(&status))?.into_inner();
     let points = points(session, name).await?;
     let mut results = Results::new(&status, points, &info.version);
+    let request = AttemptsRequest { trial: 0, sweep: name.to_owned() };
+    let attempts = session.client.attempts(request).await.map_err(|status| refused(&status))?.into_inner();
+    results.add_attempts(&attempts.attempts);
     for trial in &status.trials {
         let request = CheckpointsRequest { trial: trial.id };
         let reply = session.client.checkpoints(request).await.map_err(|status| refused(&status))?.into_inner();
