@@ -32,5 +32,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         builder = builder.type_attribute(format!(".alpharho.v1.{message}"), "#[derive(serde::Serialize)]");
     }
     builder.bytes(".alpharho.v1.Chunk").bytes(".alpharho.v1.UploadMessage").compile_fds(files)?;
+
+    println!("cargo:rerun-if-changed=proto/gradients.proto");
+    let files = protox::compile(["proto/gradients.proto"], ["proto"])?;
+    tonic_prost_build::configure().bytes(".").compile_fds(files)?;
     Ok(())
 }
