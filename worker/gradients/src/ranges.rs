@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A range that has been in one hand for longer, and for much longer than others were, is handed out again.
+const HAND_PATIENCE_MS: u64 = 60_000;
+
 /// Places in the epoch's order of samples: from `first` on, before `next`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Range {
@@ -34,6 +37,8 @@ pub struct Ranges {
     next: u64,
     returned: BTreeSet<Range>,
     held: BTreeMap<Range, Held>,
+    /// The longest that any range was in a hand until it was done.
+    slowest_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +57,7 @@ impl Ranges {
             next: next.min(total),
             returned: holes.iter().copied().filter(|hole| !hole.is_empty()).collect(),
             held: BTreeMap::new(),
+            slowest_ms: 0,
         }
     }
 
@@ -70,6 +76,12 @@ impl Ranges {
         Some(range)
     }
 
+    /// Whether something is left to hand out.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.next < self.total || !self.returned.is_empty()
+    }
+
     /// Whether that range is in that replica's hand.
     #[must_use]
     pub fn holds(&self, replica: u32, range: Range) -> bool {
@@ -83,8 +95,10 @@ impl Ranges {
     }
 
     /// A range in some hand is done.
-    pub fn finish(&mut self, range: Range) {
-        self.held.remove(&range);
+    pub fn finish(&mut self, range: Range, now_ms: u64) {
+        if let Some(held) = self.held.remove(&range) {
+            self.slowest_ms = self.slowest_ms.max(now_ms.saturating_sub(held.since_ms));
+        }
     }
 
     /// A range in some hand is to be handed out again.
@@ -99,9 +113,11 @@ impl Ranges {
         self.give_back_where(|held| held.replica == replica)
     }
 
-    /// So is what has been in one hand since before `since_ms`: whoever has it hangs.
-    pub fn give_back_older(&mut self, since_ms: u64) -> usize {
-        self.give_back_where(|held| held.since_ms < since_ms)
+    /// So is what has been in one hand for a minute, and ten times as long as anything took so far: whoever has it
+    /// hangs.
+    pub fn give_back_overdue(&mut self, now_ms: u64) -> usize {
+        let patience_ms = HAND_PATIENCE_MS.max(self.slowest_ms.saturating_mul(10));
+        self.give_back_where(|held| now_ms.saturating_sub(held.since_ms) > patience_ms)
     }
 
     fn give_back_where(&mut self, which: impl Fn(&Held) -> bool) -> usize {
@@ -161,7 +177,7 @@ mod tests {
         assert_eq!(ranges.hand_out(0, 0), None);
         assert!(!ranges.is_over());
         for done in [range(0, 4), range(4, 8), range(8, 10)] {
-            ranges.finish(done);
+            ranges.finish(done, 0);
         }
         assert!(ranges.is_over());
     }
@@ -171,11 +187,17 @@ mod tests {
         let mut ranges = Ranges::new(8, 4, 0, &[]);
         let first = ranges.hand_out(0, 100).unwrap();
         assert!(ranges.holds(0, first) && !ranges.holds(1, first));
-        assert_eq!(ranges.give_back_older(100), 0);
-        assert_eq!(ranges.give_back_older(101), 1);
+        assert_eq!(ranges.give_back_overdue(60_100), 0);
+        assert_eq!(ranges.give_back_overdue(60_101), 1);
         assert!(!ranges.holds(0, first));
-        assert_eq!(ranges.hand_out(1, 200), Some(first));
+        assert_eq!(ranges.hand_out(1, 70_000), Some(first));
         assert!(ranges.holds(1, first));
+        // It took 10 s; so nothing is overdue before 100.
+        ranges.finish(first, 80_000);
+        let second = ranges.hand_out(0, 80_000).unwrap();
+        assert_eq!(ranges.give_back_overdue(180_000), 0);
+        assert_eq!(ranges.give_back_overdue(180_001), 1);
+        assert!(!ranges.holds(0, second));
     }
 
     /// Whatever replicas do, each sample is done once, and a copy made from what a checkpoint keeps goes on so.
@@ -208,7 +230,7 @@ mod tests {
                         let place = usize::try_from(below(u64::try_from(hands.len()).unwrap())).unwrap();
                         let (replica, range) = hands.swap_remove(place);
                         if ranges.holds(replica, range) {
-                            ranges.finish(range);
+                            ranges.finish(range, 0);
                             for at in range.first..range.next {
                                 done[usize::try_from(at).unwrap()] += 1;
                             }

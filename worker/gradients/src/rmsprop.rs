@@ -59,10 +59,11 @@ pub struct Compensation<'a> {
 }
 
 /// Length of a gradient. Not finite if one of its values is not. The order of summation is fixed, so the same
-/// values give the same bits on any machine.
+/// values give the same bits on any machine. It is rounded to an f32: sums of many of those are exact in f64, and so the
+/// same in whichever parts an epoch is added up.
 #[must_use]
 pub fn norm(gradient: Values<'_>) -> f64 {
-    gradient.square_sum().sqrt()
+    f64::from(narrow(gradient.square_sum().sqrt()))
 }
 
 impl Rule {
@@ -183,8 +184,7 @@ mod tests {
         let len = gradient.len();
         let (mut w, mut ms, mut mom) = (vec![start; len], vec![1.0; len], vec![0.0; len]);
         let mut average = w.clone();
-        let slots =
-            Slots { weights: &mut w, mean_square: &mut ms, momentum: &mut mom, average: Some(&mut average) };
+        let slots = Slots { weights: &mut w, mean_square: &mut ms, momentum: &mut mom, average: Some(&mut average) };
         let gradient = Values::F32(gradient);
         rule.apply(slots, gradient, Step { rate: 0.1, norm: norm(gradient) }, compensation);
         if rule.average_decay.is_some() { average } else { w }

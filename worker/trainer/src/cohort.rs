@@ -7,11 +7,13 @@ use crate::checkpoint;
 use crate::data::{Dataset, StreamOptions, eval_stream, train_stream};
 use crate::device;
 use crate::evaluation::{evaluate, to_device};
+use crate::exchange::chief::Chief;
+use crate::exchange::replica;
 use crate::member::{DeviceBatch, Member, as_f64};
 use crate::speech::Speech;
 use anyhow::{Context, Result, ensure};
 use crossbeam_channel::Receiver;
-use proto::link::{Order, Said, Start};
+use proto::link::{ExchangeRole, Order, Said, Start};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,6 +50,11 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
         speech.say(&Said::Log { token: None, text: note.clone() });
     }
     let samples = u64::try_from(dataset.train.samples.len())?;
+    let exchange = start.members.first().and_then(|member| member.exchange.clone());
+    ensure!(
+        exchange.is_none() || start.members.len() == 1,
+        "a trial with several replicas has its trainers for itself"
+    );
     let mut members = Vec::new();
     for member in start.members {
         let token = member.token;
@@ -72,13 +79,27 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
         queue: QUEUE_BATCHES,
         ..StreamOptions::default()
     };
-    Cohort { dataset, members, options, folder: start.folder, orders, speech, saved_at: Instant::now() }.train()
+    let mut chief = None;
+    if let (Some(exchange), Some(member)) = (&exchange, members.first_mut()) {
+        if matches!(exchange.role, ExchangeRole::Replica { .. }) {
+            let end = replica::run(member, exchange, &dataset, options, orders, speech);
+            speech.say(&ended(member.token, end));
+            return Ok(());
+        }
+        let opened = Chief::open(member, exchange, &dataset, options.clone())?;
+        speech.say(&Said::Listening { token: member.token, address: opened.address() });
+        chief = Some(opened);
+    }
+    let folder = start.folder;
+    Cohort { dataset, members, options, chief, folder, orders, speech, saved_at: Instant::now() }.train()
 }
 
 struct Cohort<'a> {
     dataset: Arc<Dataset>,
     members: Vec<Member>,
     options: StreamOptions,
+    /// Of the one member, where other replicas may train it too.
+    chief: Option<Chief>,
     folder: PathBuf,
     orders: &'a Receiver<Order>,
     speech: &'a Speech,
@@ -91,7 +112,8 @@ impl Cohort<'_> {
         while !self.members.is_empty() {
             self.share_stream()?;
             let started = Instant::now();
-            let Some(waited) = self.train_epoch()? else { continue };
+            let waited = if self.chief.is_some() { self.train_shared_epoch() } else { self.train_epoch()? };
+            let Some(waited) = waited else { continue };
             self.finish_epoch(started, waited)?;
         }
         Ok(())
@@ -162,6 +184,51 @@ impl Cohort<'_> {
         }
     }
 
+    /// The same for a trial that other replicas may train too.
+    fn train_shared_epoch(&mut self) -> Option<Duration> {
+        loop {
+            let mut goes_on = true;
+            let (chief, speech) = (&mut self.chief, self.speech);
+            self.members.retain_mut(|member| {
+                let Some(chief) = chief else { return true };
+                match chief.step(member, speech) {
+                    Ok(more) => {
+                        goes_on = more;
+                        true
+                    }
+                    Err(error) => {
+                        speech.say(&ended(member.token, AttemptEnd::Failed { reason: format!("{error:#}") }));
+                        false
+                    }
+                }
+            });
+            self.speech.alive();
+            self.obey();
+            if self.members.is_empty() {
+                return None;
+            }
+            if !goes_on {
+                self.gather();
+                return self.chief.as_mut().map(Chief::take_waited);
+            }
+            self.save_in_time();
+        }
+    }
+
+    /// Before a trial that is shared is evaluated or saved: what its replicas have done so far.
+    fn gather(&mut self) {
+        if let Some(chief) = &self.chief {
+            self.members.iter_mut().for_each(|member| chief.gather(member));
+        }
+    }
+
+    /// Afterwards.
+    fn release(&mut self) {
+        if self.chief.is_some() {
+            self.members.iter_mut().for_each(Chief::release);
+        }
+    }
+
     /// Evaluates, reports, saves; members that are done end. An order that comes meanwhile is obeyed at once: who
     /// stays is evaluated anew.
     fn finish_epoch(&mut self, started: Instant, waited: Duration) -> Result<()> {
@@ -201,6 +268,7 @@ impl Cohort<'_> {
             clocks.push(("images_per_second", as_f64(images) / trained.as_secs_f64().max(1e-9)));
         }
         let duration_ms = u64::try_from(started.elapsed().as_millis())?;
+        clocks.extend(self.chief.as_ref().map(Chief::end_epoch).unwrap_or_default());
         let mut evaluated = evaluated.into_iter();
         let folder = self.folder.clone();
         self.each_member(|member, speech| {
@@ -217,6 +285,10 @@ impl Cohort<'_> {
             Ok(())
         });
         self.saved_at = Instant::now();
+        self.release();
+        if let (Some(chief), Some(member)) = (&mut self.chief, self.members.first()) {
+            chief.begin_epoch(member);
+        }
         self.end_members(|member| member.is_done().then_some(AttemptEnd::Completed));
         self.obey();
         Ok(())
@@ -254,6 +326,7 @@ impl Cohort<'_> {
         while let Ok(order) = self.orders.try_recv() {
             let Order::Stop { token, reason } = order else { continue };
             let folder = self.folder.clone();
+            self.gather();
             self.each_member(|member, speech| {
                 if member.token == token && reason == StopReason::Pause {
                     member.read_sums()?;
@@ -262,6 +335,7 @@ impl Cohort<'_> {
                 Ok(())
             });
             self.end_members(|member| (member.token == token).then_some(AttemptEnd::Stopped));
+            self.release();
         }
     }
 
@@ -273,10 +347,12 @@ impl Cohort<'_> {
             return;
         }
         let folder = self.folder.clone();
+        self.gather();
         self.each_member(|member, speech| {
             member.read_sums()?;
             save(member, &folder, false, speech)
         });
+        self.release();
         self.saved_at = Instant::now();
     }
 }

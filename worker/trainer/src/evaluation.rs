@@ -129,7 +129,7 @@ pub fn to_device(batch: &Batch, member: &Member) -> Result<(Tensor, Tensor)> {
 }
 
 fn batches_to_estimate(member: &Member) -> usize {
-    usize::try_from(member.trial.training.batch_norm.reestimate_batches).unwrap_or(0)
+    usize::try_from(member.reestimate_batches()).unwrap_or(0)
 }
 
 fn swap_in(member: &mut Member) -> Set {

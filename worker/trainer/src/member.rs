@@ -5,6 +5,7 @@ use crate::model::{Mode, Model};
 use crate::optimizer;
 use crate::schedule::learning_rate;
 use anyhow::{Result, bail};
+use gradients::rmsprop::Rule;
 use proto::link;
 use serde::{Deserialize, Serialize};
 use sweeps::ids::Token;
@@ -17,6 +18,9 @@ use tch::{Device, Kind, Tensor};
 /// Steps between two points of `step_loss`, and between two looks at whether the loss is finite.
 pub const WINDOW_STEPS: u64 = 100;
 
+/// For statistics that must be estimated anew and whose sweep does not say from how many batches.
+const REESTIMATE_BATCHES: u32 = 50;
+
 /// All of a trial's state that is not a tensor. Its sums are kept in f64, so that an epoch that was
 /// interrupted ends with the same numbers as one that was not.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +31,10 @@ pub struct Progress {
     pub step: u64,
     /// Where the current epoch goes on: a place in its order of samples.
     pub next_sample: u64,
+    /// Samples before that place that are not done: first, and the one after the last. Only where replicas shared
+    /// the epoch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holes: Vec<(u64, u64)>,
     /// Of the current epoch.
     pub epoch: Sums,
     /// Since the last point of `step_loss`.
@@ -80,6 +88,7 @@ pub struct Member {
     sums: Tensor,
     samples_per_epoch: u64,
     batch_norm_decay: f64,
+    rule: Rule,
 }
 
 /// A batch on the device.
@@ -112,7 +121,19 @@ impl Member {
         let batch_norm_decay =
             effective_batch_norm_decay(&trial.training.batch_norm, batches * u64::from(trial.training.epochs));
         let sums = Tensor::zeros([3], (Kind::Double, device));
-        Ok(Self { token, trial, model, progress, stream_place: 0, device, sums, samples_per_epoch, batch_norm_decay })
+        let rule = optimizer::rule(model.layout(), &trial.training);
+        Ok(Self {
+            token,
+            trial,
+            model,
+            progress,
+            stream_place: 0,
+            device,
+            sums,
+            samples_per_epoch,
+            batch_norm_decay,
+            rule,
+        })
     }
 
     /// One step. Gives a point of `step_loss` now and then.
@@ -123,19 +144,11 @@ impl Member {
         let count = batch.indices.len();
         // A single image has no statistics to normalise by.
         if count >= 2 {
-            let training = &self.trial.training;
-            let mode = Mode::Train { step: self.progress.step, samples: batch.indices, decay: self.batch_norm_decay };
-            let (loss, right) = self.model.gradient(&batch.images, &batch.labels, mode);
-            let rate = learning_rate(training, self.position());
+            let rate = learning_rate(&self.trial.training, self.position());
+            let (loss, right) = self.gradient(batch, self.progress.step);
             let _no_grad = tch::no_grad_guard();
-            let (flat, layout) = self.model.parts();
-            let norm = optimizer::clip(&mut flat.gradient, training.gradient_clip_norm);
-            optimizer::update(flat, layout, training, rate);
-            if let (Some(average), Some(decay)) = (&mut flat.average, training.weight_ema) {
-                optimizer::average(average, &flat.weights, decay);
-            }
-            let loss = loss.to_kind(Kind::Double) * i64::try_from(count)?;
-            self.sums += Tensor::stack(&[loss, right, norm.to_kind(Kind::Double)], 0);
+            let norm = optimizer::update(self.model.parts().0, &self.rule, rate);
+            self.sums += Tensor::stack(&[loss, right, norm.to_device(self.device)], 0);
             self.progress.step += 1;
             for sums in [&mut self.progress.epoch, &mut self.progress.window] {
                 sums.images += u64::try_from(count)?;
@@ -150,6 +163,37 @@ impl Member {
             return Ok(Some(Point { name: "step_loss".into(), step: self.progress.step, value }));
         }
         Ok(None)
+    }
+
+    /// The gradient of a batch, in the flat buffer. Gives the sum of losses and how many samples were classified
+    /// right, f64, on the device. `step` seeds dropout.
+    pub fn gradient(&mut self, batch: &DeviceBatch<'_>, step: u64) -> (Tensor, Tensor) {
+        let mode = Mode::Train { step, samples: batch.indices, decay: self.batch_norm_decay };
+        let (loss, right) = self.model.gradient(&batch.images, &batch.labels, mode);
+        (loss.to_kind(Kind::Double) * i64::try_from(batch.indices.len()).unwrap_or(i64::MAX), right)
+    }
+
+    /// The update that its settings ask for.
+    #[must_use]
+    pub fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
+    /// Samples of an epoch.
+    #[must_use]
+    pub fn samples_per_epoch(&self) -> u64 {
+        self.samples_per_epoch
+    }
+
+    /// Training batches from which BatchNorm's statistics are estimated anew before each evaluation. Where several
+    /// replicas train, each has seen but its share: there they always are.
+    #[must_use]
+    pub fn reestimate_batches(&self) -> u32 {
+        let training = &self.trial.training;
+        match training.batch_norm.reestimate_batches {
+            0 if training.replicas.max() > 1 => REESTIMATE_BATCHES,
+            batches => batches,
+        }
     }
 
     /// Where the run is, in epochs.

@@ -1,48 +1,56 @@
-//! RMSprop as TensorFlow defines it, over flat buffers.
-//!
-//! ```text
-//! ms  ← ms + (1 − decay) · (g² − ms)                     ms starts at 1
-//! mom ← momentum · mom + lr · g / sqrt(ms + epsilon)     epsilon inside the root, lr inside the buffer
-//! w   ← w − mom
-//! ```
-//!
-//! libtorch's own starts at 0, with epsilon outside the root and lr outside the buffer; with epsilon = 1 that
-//! is a different optimizer.
+//! The update over a model's flat buffers: on the CPU the one that chiefs use ([`gradients::rmsprop`]), elsewhere
+//! the same by libtorch's kernels.
 
 use crate::model::flat::{Flat, Layout};
+use gradients::rmsprop::{Rule, Slots, Step, norm};
+use gradients::values::Values;
 use std::ops::Range;
 use sweeps::spec::model::{Optimizer, Training};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
-/// One update of every parameter from the gradient in `flat`. Weight decay is L2 added to the gradient, after
-/// it was clipped.
-pub fn update(flat: &mut Flat, layout: &Layout, training: &Training, learning_rate: f64) {
-    let ranges = [
-        (layout.decayed.clone(), training.weight_decay),
-        (layout.depthwise.clone(), training.weight_decay_depthwise),
-        (layout.plain.clone(), 0.0),
-    ];
-    for (range, weight_decay) in ranges {
-        if flat.weights.device() == Device::Cpu {
-            let [weights, gradient, mean_square, momentum] = flat.slices();
-            rmsprop(
-                &mut weights[range.clone()],
-                &gradient[range.clone()],
-                &mut mean_square[range.clone()],
-                &mut momentum[range],
-                &training.optimizer,
-                learning_rate,
-                weight_decay,
-            );
-        } else {
-            rmsprop_tensors(flat, &range, &training.optimizer, learning_rate, weight_decay);
-        }
+/// The update that a trial's settings ask for. Weight decay is L2 added to the gradient, after it was clipped.
+#[must_use]
+pub fn rule(layout: &Layout, training: &Training) -> Rule {
+    Rule {
+        optimizer: training.optimizer.clone(),
+        decays: vec![
+            (layout.decayed.clone(), training.weight_decay),
+            (layout.depthwise.clone(), training.weight_decay_depthwise),
+            (layout.plain.clone(), 0.0),
+        ],
+        clip_norm: training.gradient_clip_norm,
+        average_decay: training.weight_ema,
     }
+}
+
+/// One update of every parameter from the gradient in `flat`. Gives the gradient's norm before clipping, f64, on the
+/// device, so that nothing waits for it.
+pub fn update(flat: &mut Flat, rule: &Rule, rate: f64) -> Tensor {
+    if flat.weights.device() != Device::Cpu {
+        return update_tensors(flat, rule, rate);
+    }
+    let [weights, gradient, mean_square, momentum, average] = flat.slices();
+    let gradient = Values::F32(gradient);
+    let norm = norm(gradient);
+    let average = rule.average_decay.map(|_| average);
+    rule.apply(Slots { weights, mean_square, momentum, average }, gradient, Step { rate, norm }, None);
+    Tensor::from(norm)
+}
+
+fn update_tensors(flat: &mut Flat, rule: &Rule, rate: f64) -> Tensor {
+    let norm = clip(&mut flat.gradient, rule.clip_norm);
+    for (range, decay) in &rule.decays {
+        rmsprop_tensors(flat, range, &rule.optimizer, rate, *decay);
+    }
+    if let (Some(average), Some(decay)) = (&mut flat.average, rule.average_decay) {
+        let _ = average.lerp_(&flat.weights, 1.0 - decay);
+    }
+    norm.to_kind(Kind::Double)
 }
 
 /// Shortens the gradient to a norm of at most `norm_max`. Gives the norm before, as a tensor, so that nothing
 /// waits for the device.
-pub fn clip(gradient: &mut Tensor, norm_max: Option<f64>) -> Tensor {
+fn clip(gradient: &mut Tensor, norm_max: Option<f64>) -> Tensor {
     let norm = gradient.norm();
     if let Some(norm_max) = norm_max {
         let factor = (&norm + 1e-12).reciprocal() * norm_max;
@@ -51,27 +59,7 @@ pub fn clip(gradient: &mut Tensor, norm_max: Option<f64>) -> Tensor {
     norm
 }
 
-/// The update on the CPU: every buffer is read and written once.
-fn rmsprop(
-    weights: &mut [f32],
-    gradient: &[f32],
-    mean_square: &mut [f32],
-    momentum: &mut [f32],
-    optimizer: &Optimizer,
-    learning_rate: f64,
-    weight_decay: f64,
-) {
-    let [rate, keep, epsilon, beta, decay] =
-        [learning_rate, 1.0 - optimizer.decay, optimizer.epsilon, optimizer.momentum, weight_decay].map(narrow);
-    for (((w, g), ms), mom) in weights.iter_mut().zip(gradient).zip(mean_square).zip(momentum) {
-        let g = g + decay * *w;
-        *ms += keep * (g * g - *ms);
-        *mom = beta * *mom + rate * g / (*ms + epsilon).sqrt();
-        *w -= *mom;
-    }
-}
-
-/// The same on any device, by libtorch's kernels.
+/// RMSprop by libtorch's kernels.
 fn rmsprop_tensors(
     flat: &mut Flat,
     range: &Range<usize>,
@@ -90,16 +78,6 @@ fn rmsprop_tensors(
     let _ = weights.g_sub_(&momentum);
 }
 
-/// The moving average of weights: `average ← decay · average + (1 − decay) · weights`.
-pub fn average(average: &mut Tensor, weights: &Tensor, decay: f64) {
-    let _ = average.lerp_(weights, 1.0 - decay);
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "settings are computed in f64 and applied in f32")]
-fn narrow(value: f64) -> f32 {
-    value as f32
-}
-
 fn signed(value: usize) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -108,39 +86,34 @@ fn signed(value: usize) -> i64 {
 mod tests {
     use super::*;
 
-    /// One weight through gradients; what both forms of the update give.
-    fn check(first: f32, steps: &[(f32, f64)], expected: &[f64]) {
-        let optimizer = Optimizer::default();
-        let [mut w, mut ms, mut mom] = [[first], [1.0], [0.0]];
-        let mut flat = Flat::zeros(1, Device::Cpu, false);
-        let _ = flat.weights.fill_(f64::from(first));
-        for ((gradient, rate), expected) in steps.iter().zip(expected) {
-            rmsprop(&mut w, &[*gradient], &mut ms, &mut mom, &optimizer, *rate, 0.0);
-            let _ = flat.gradient.fill_(f64::from(*gradient));
-            rmsprop_tensors(&mut flat, &(0..1), &optimizer, *rate, 0.0);
-            assert!((f64::from(w[0]) - expected).abs() < 2e-7, "{} is not {expected}", w[0]);
-            assert!((flat.weights.double_value(&[0]) - expected).abs() < 2e-7);
+    /// The update by libtorch's kernels, here on the CPU, is that of the slices.
+    #[test]
+    fn both_forms_agree() {
+        let rule = Rule {
+            optimizer: Optimizer { epsilon: 0.01, ..Optimizer::default() },
+            decays: vec![(0..16, 0.1), (16..40, 0.0)],
+            clip_norm: Some(3.0),
+            average_decay: Some(0.9),
+        };
+        let [mut slices, mut tensors] = [(); 2].map(|()| Flat::zeros(40, Device::Cpu, true));
+        for step in 0..5_u16 {
+            let gradient: Vec<f32> = (0..40_u16).map(|at| f32::from(at * 7 + step).sin()).collect();
+            for flat in [&mut slices, &mut tensors] {
+                flat.gradient.copy_(&Tensor::from_slice(&gradient));
+            }
+            let norms = (update(&mut slices, &rule, 0.1), update_tensors(&mut tensors, &rule, 0.1));
+            assert!((norms.0.double_value(&[]) - norms.1.double_value(&[])).abs() < 1e-5);
         }
-    }
-
-    /// Vectors computed in f64 from TensorFlow's definition; the second agrees with timm's `RMSpropTF`.
-    #[test]
-    fn it_is_tensorflows() {
-        check(0.0, &[(1.0, 0.1); 3], &[-0.070_710_678_1, -0.205_060_966_5, -0.396_686_904_2]);
-        check(
-            0.5,
-            &[(0.3, 0.045), (-1.2, 0.045), (0.05, 0.0423), (2.0, 0.0423)],
-            &[0.490_229_184_7, 0.519_986_232_8, 0.545_219_336_2, 0.510_624_548_9],
-        );
-    }
-
-    #[test]
-    fn weight_decay_is_added_to_the_gradient() {
-        let optimizer = Optimizer::default();
-        let [mut decayed, mut shifted] = [([2.0_f32], [1.0], [0.0]); 2];
-        rmsprop(&mut decayed.0, &[0.5], &mut decayed.1, &mut decayed.2, &optimizer, 0.1, 0.25);
-        rmsprop(&mut shifted.0, &[1.0], &mut shifted.1, &mut shifted.2, &optimizer, 0.1, 0.0);
-        assert_eq!(decayed, shifted);
+        let pairs = [
+            (&slices.weights, &tensors.weights),
+            (&slices.mean_square, &tensors.mean_square),
+            (&slices.momentum, &tensors.momentum),
+            (slices.average.as_ref().unwrap(), tensors.average.as_ref().unwrap()),
+        ];
+        for (one, other) in pairs {
+            assert!((one - other).abs().max().double_value(&[]) < 1e-5, "{one} {other}");
+            assert!(one.abs().max().double_value(&[]) > 0.0);
+        }
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
 
+mod common;
+
+use common::{Ear, end, metrics, newest, photographs, tensors, trial};
 use crossbeam_channel::unbounded;
-use image::{Rgb, RgbImage};
 use proto::link::{DataPlaces, Member, Order, Said, Start};
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 use sweeps::ids::{Token, TrialId};
 use sweeps::network::Network;
 use sweeps::scheduler::{AttemptEnd, StopReason};
@@ -15,54 +15,6 @@ use sweeps::trial::Trial;
 use trainer::checkpoint::read_header;
 use trainer::model::Model;
 use trainer::speech::Speech;
-
-/// Where a trainer under test speaks to.
-#[derive(Clone, Default)]
-struct Ear(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Ear {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Two classes, told apart by their colour, with some noise: 40 training and 10 validation images each.
-fn photographs(folder: &Path) {
-    for (set, count) in [("train", 40_u32), ("val", 10)] {
-        for (class, hue) in [("red", 0_usize), ("green", 1)] {
-            let place = folder.join(set).join(class);
-            std::fs::create_dir_all(&place).unwrap();
-            for number in 0..count {
-                let image = RgbImage::from_fn(24, 20, |x, y| {
-                    let noise = u8::try_from((x * 31 + y * 17 + number * 13) % 97).unwrap();
-                    let mut pixel = [noise; 3];
-                    pixel[hue] += 100;
-                    Rgb(pixel)
-                });
-                image.save(place.join(format!("{number}.png"))).unwrap();
-            }
-        }
-    }
-}
-
-fn trial(folder: &Path, resolution: u32, training: serde_json::Value) -> Trial {
-    serde_json::from_value(serde_json::json!({
-        "key": format!("{resolution:032}"), "parameters": {}, "network": "mobilenet",
-        "alpha": 0.25, "resolution": resolution, "seed": 3,
-        "data": {
-            "format": "image_folder", "classes": 2,
-            "train": folder.join("train"), "validation": folder.join("val"),
-        },
-        "training": training,
-        "checkpoint": {},
-        "best": {"name": "val_top1", "goal": "maximize"},
-    }))
-    .unwrap()
-}
 
 fn settings() -> serde_json::Value {
     serde_json::json!({
@@ -91,45 +43,7 @@ fn train(folder: &Path, trials: &[(Trial, Option<PathBuf>)], orders: &[Order]) -
     }
     let ear = Ear::default();
     trainer::cohort::run(start, &receiver, &Speech::to(Box::new(ear.clone()))).unwrap();
-    let heard = String::from_utf8(ear.0.lock().unwrap().clone()).unwrap();
-    heard.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-/// The newest checkpoint that was said of a trial.
-fn newest(said: &[Said], id: u64) -> PathBuf {
-    said.iter()
-        .rev()
-        .find_map(|said| match said {
-            Said::CheckpointSaved { token, path, .. } if token.trial.0 == id => Some(path.clone()),
-            _ => None,
-        })
-        .expect("a checkpoint was saved")
-}
-
-/// Everything measured of a trial that does not depend on the clock, by epoch.
-fn metrics(said: &[Said], id: u64) -> Vec<(u32, String, f64)> {
-    let clocks = ["images_per_second", "data_wait_seconds", "epoch_seconds", "eval_seconds"];
-    said.iter()
-        .filter_map(|said| match said {
-            Said::EpochFinished { token, epoch, points, .. } if token.trial.0 == id => Some((*epoch, points)),
-            _ => None,
-        })
-        .flat_map(|(epoch, points)| points.iter().map(move |point| (epoch, point.name.clone(), point.value)))
-        .filter(|(_, name, _)| !clocks.contains(&name.as_str()))
-        .collect()
-}
-
-fn end(said: &[Said], id: u64) -> AttemptEnd {
-    said.iter()
-        .find_map(|said| match said {
-            Said::Ended { token, end } if token.trial.0 == id => Some(end.clone()),
-            _ => None,
-        })
-        .expect("the member was said to have ended")
-}
-
-fn tensors(path: &Path) -> String {
-    read_header(&std::fs::read(path).unwrap()).unwrap().tensors_sha256
+    ear.heard()
 }
 
 #[test]

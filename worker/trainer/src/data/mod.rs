@@ -41,4 +41,4 @@ mod tests;
 pub use dataset::{CACHE_BYTES, Dataset, Sample, Set, Side};
 pub use draw::{Augmentation, Rect, augmentation, epoch_order, evaluation};
 pub use error::DataError;
-pub use stream::{Batch, Pixels, Stream, StreamOptions, eval_stream, train_stream};
+pub use stream::{Batch, Pixels, Stream, StreamOptions, eval_stream, train_stream, train_stream_on_demand};

@@ -1,8 +1,9 @@
 //! Batches, made ahead of time by threads of their own and handed out in strict order.
 //!
 //! The reader holds tickets: one for each batch that may be in the making or wait ready. It gives a ticket
-//! out for each batch it takes, so never more than `queue + threads` batches are in memory. Dropping the
-//! stream stops the threads within an image and waits for them.
+//! out for each batch it takes, so never more than `queue + threads` batches are in memory. Where the reader does
+//! not take the epoch in its order but asks for ranges of it, each range asked for is a ticket. Dropping the stream
+//! stops the threads within an image and waits for them.
 
 use super::dataset::{Dataset, Side};
 use super::draw::{augmentation, epoch_order, evaluation};
@@ -80,12 +81,22 @@ pub fn eval_stream(dataset: &Arc<Dataset>, options: StreamOptions) -> Stream {
     Stream::start(dataset, Side::Validation, (0..count).collect(), options)
 }
 
-/// An iterator over batches. After an error it ends.
+/// The same, but only of the ranges that are asked for ([`Stream::ask`]): for replicas that share an epoch.
+#[must_use]
+pub fn train_stream_on_demand(dataset: &Arc<Dataset>, options: StreamOptions) -> Stream {
+    let count = u32::try_from(dataset.train.samples.len()).unwrap_or(u32::MAX);
+    let order = epoch_order(dataset.settings.seed, options.epoch, count);
+    Stream::open(dataset, Side::Train, order, options, None)
+}
+
+/// An iterator over batches. After an error it ends. One that works on demand has ended while nothing is asked for.
 #[derive(Debug)]
 pub struct Stream {
     work: Arc<Work>,
-    /// Numbers of batches to be made. Without it the threads end.
-    tickets: Option<Sender<usize>>,
+    /// Batches to be made: number and place in the epoch's order. Without it the threads end.
+    tickets: Option<Sender<(usize, Range<usize>)>>,
+    /// Batches in all; none if they are asked for one by one.
+    batches: Option<usize>,
     made: Receiver<(usize, Result<Made, String>)>,
     /// Made before their turn.
     early: BTreeMap<usize, Result<Made, String>>,
@@ -114,15 +125,28 @@ struct Made {
 
 impl Stream {
     fn start(dataset: &Arc<Dataset>, side: Side, order: Vec<u32>, options: StreamOptions) -> Self {
-        let threads_wanted = options.threads.max(1);
-        let window = threads_wanted.saturating_add(options.queue);
+        let window = options.threads.max(1).saturating_add(options.queue);
+        let batches = order.len().saturating_sub(options.from_sample).div_ceil(options.batch_size.max(1));
+        let mut stream = Self::open(dataset, side, order, options, Some(batches));
+        (0..window).for_each(|_| stream.give_ticket());
+        stream
+    }
+
+    fn open(
+        dataset: &Arc<Dataset>,
+        side: Side,
+        order: Vec<u32>,
+        options: StreamOptions,
+        batches: Option<usize>,
+    ) -> Self {
+        let threads_wanted = options.threads.max(1).min(batches.unwrap_or(usize::MAX));
         let work = Work { dataset: dataset.clone(), side, order, options, stop: AtomicBool::new(false) };
         let work = Arc::new(work);
         // Tickets bound the batches; so nobody ever waits to send.
         let (tickets, tickets_out) = crossbeam_channel::unbounded();
         let (made_in, made) = crossbeam_channel::unbounded();
         let (mut threads, mut start_error) = (Vec::new(), None);
-        for number in 0..threads_wanted.min(work.batch_count()) {
+        for number in 0..threads_wanted {
             let (work, tickets_out, made_in) = (work.clone(), tickets_out.clone(), made_in.clone());
             let builder = thread::Builder::new().name(format!("loader-{number}"));
             match builder.spawn(move || work.run(&tickets_out, &made_in)) {
@@ -134,24 +158,34 @@ impl Stream {
         }
         let early = BTreeMap::new();
         let tickets = Some(tickets);
-        let mut stream = Self { work, tickets, made, early, next_ticket: 0, next_batch: 0, threads, start_error };
-        (0..window).for_each(|_| stream.give_ticket());
-        stream
+        Self { work, tickets, batches, made, early, next_ticket: 0, next_batch: 0, threads, start_error }
     }
 
-    /// How many batches there are in all, those already taken included.
-    #[must_use]
-    pub fn batch_count(&self) -> usize {
-        self.work.batch_count()
+    /// Has the batch of a range of the epoch's order made; batches come in the order in which they were asked for.
+    /// Only of a stream on demand.
+    pub fn ask(&mut self, range: Range<usize>) {
+        if self.batches.is_none() {
+            self.send_ticket(range);
+        }
     }
 
     fn give_ticket(&mut self) {
+        if self.batches.is_some_and(|batches| self.next_ticket < batches) {
+            self.send_ticket(self.work.range(self.next_ticket));
+        }
+    }
+
+    fn send_ticket(&mut self, range: Range<usize>) {
         if let Some(tickets) = &self.tickets
-            && self.next_ticket < self.work.batch_count()
-            && tickets.send(self.next_ticket).is_ok()
+            && tickets.send((self.next_ticket, range)).is_ok()
         {
             self.next_ticket += 1;
         }
+    }
+
+    /// The number of the batch after the last one that will come, as far as is known.
+    fn end(&self) -> usize {
+        self.batches.unwrap_or(self.next_ticket)
     }
 
     fn take(&mut self) -> Result<Batch, DataError> {
@@ -197,7 +231,7 @@ impl Iterator for Stream {
     type Item = Result<Batch, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.tickets.is_none() || self.next_batch >= self.work.batch_count() {
+        if self.tickets.is_none() || self.next_batch >= self.end() {
             return None;
         }
         let batch = self.take();
@@ -215,26 +249,19 @@ impl Drop for Stream {
 }
 
 impl Work {
-    fn batch_size(&self) -> usize {
-        self.options.batch_size.max(1)
-    }
-
-    fn batch_count(&self) -> usize {
-        self.order.len().saturating_sub(self.options.from_sample).div_ceil(self.batch_size())
-    }
-
     /// Positions of a batch in the epoch.
     fn range(&self, number: usize) -> Range<usize> {
-        let first = self.options.from_sample + number * self.batch_size();
-        first..(first + self.batch_size()).min(self.order.len())
+        let batch_size = self.options.batch_size.max(1);
+        let first = self.options.from_sample + number * batch_size;
+        first..(first + batch_size).min(self.order.len())
     }
 
     /// A thread.
-    fn run(&self, tickets: &Receiver<usize>, made: &Sender<(usize, Result<Made, String>)>) {
+    fn run(&self, tickets: &Receiver<(usize, Range<usize>)>, made: &Sender<(usize, Result<Made, String>)>) {
         let mut renderer = Renderer::default();
-        for number in tickets {
+        for (number, range) in tickets {
             // A batch must come whatever happens: the reader waits for just this one.
-            let batch = catch_unwind(AssertUnwindSafe(|| self.make(number, &mut renderer)));
+            let batch = catch_unwind(AssertUnwindSafe(|| self.make(range, &mut renderer)));
             let batch = batch.map_err(|_| format!("one panicked over batch {number}; its message is in the log"));
             if self.stop.load(Ordering::Relaxed) || made.send((number, batch)).is_err() {
                 return;
@@ -242,10 +269,9 @@ impl Work {
         }
     }
 
-    fn make(&self, number: usize, renderer: &mut Renderer) -> Made {
-        let range = self.range(number);
-        let (first, next) = (range.start, range.end);
-        let indices = &self.order[range];
+    fn make(&self, range: Range<usize>, renderer: &mut Renderer) -> Made {
+        let (first, next) = (range.start.min(self.order.len()), range.end.min(self.order.len()));
+        let indices = self.order.get(first..next).unwrap_or_default();
         let mut batch = Batch { first, next, ..Batch::default() };
         for &resolution in &self.options.resolutions {
             let bytes = vec![0; indices.len() * image_bytes(resolution)];

@@ -4,6 +4,7 @@
 //! the strides that libtorch calls channels-last. Parameters of one fate under weight decay lie together, so
 //! that an update is three runs over contiguous memory.
 
+use gradients::chief::Master;
 use std::ops::Range;
 use sweeps::network::{Connection, Network, Operation};
 use tch::{Device, Kind, Tensor};
@@ -206,9 +207,40 @@ impl Flat {
         }
     }
 
-    /// Weights, gradient, mean square and momentum as slices. On the CPU only.
-    pub(crate) fn slices(&mut self) -> [&mut [f32]; 4] {
-        [&mut self.weights, &mut self.gradient, &mut self.mean_square, &mut self.momentum].map(slice)
+    /// Weights, gradient, mean square, momentum and average (empty where there is none) as slices. On the CPU only.
+    pub(crate) fn slices(&mut self) -> [&mut [f32]; 5] {
+        let Self { weights, gradient, mean_square, momentum, average } = self;
+        let average = average.as_mut().map(slice).unwrap_or_default();
+        [slice(weights), slice(gradient), slice(mean_square), slice(momentum), average]
+    }
+
+    /// Gives the optimizer's slots and the average away, as they are on the host: whoever has them now updates them.
+    pub(crate) fn take_slots(&mut self) -> Result<Master, tch::TchError> {
+        let values = |tensor: &Tensor| Vec::<f32>::try_from(tensor.to_device(Device::Cpu));
+        let master = Master {
+            weights: values(&self.weights)?,
+            mean_square: values(&self.mean_square)?,
+            momentum: values(&self.momentum)?,
+            average: self.average.as_ref().map(values).transpose()?,
+        };
+        self.drop_slots();
+        Ok(master)
+    }
+
+    /// Copies everything back, to be evaluated and saved.
+    pub(crate) fn copy_from(&mut self, master: &Master) {
+        let device = self.weights.device();
+        let tensor = |values: &[f32]| Tensor::from_slice(values).to_device(device);
+        self.weights.copy_(&tensor(&master.weights));
+        self.mean_square = tensor(&master.mean_square);
+        self.momentum = tensor(&master.momentum);
+        self.average = master.average.as_deref().map(tensor);
+    }
+
+    /// Frees what [`Self::copy_from`] brought beside the weights.
+    pub(crate) fn drop_slots(&mut self) {
+        let nothing = || Tensor::zeros([0], (Kind::Float, Device::Cpu));
+        (self.mean_square, self.momentum, self.average) = (nothing(), nothing(), None);
     }
 }
 
@@ -216,9 +248,13 @@ impl Flat {
 fn slice(tensor: &mut Tensor) -> &mut [f32] {
     debug_assert!(tensor.device() == Device::Cpu && tensor.kind() == Kind::Float && tensor.is_contiguous());
     let len = tensor.numel();
+    // An empty tensor has no memory to point to.
+    if len == 0 {
+        return &mut [];
+    }
     #[expect(unsafe_code, reason = "tch gives no view of a tensor's memory")]
     // SAFETY: a contiguous f32 tensor on the CPU is `len` floats from its data pointer, which stay allocated
-    // while the tensor does. The four tensors are distinct allocations, and nothing else runs on them: the
+    // while the tensor does. The tensors of `Flat` are distinct allocations, and nothing else runs on them: the
     // trainer computes on one thread, and this borrow excludes the tensor's other uses through `Flat`.
     unsafe {
         std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<f32>(), len)

@@ -142,6 +142,11 @@ impl Model {
         self.evaluated = Some(self.statistics.copy());
     }
 
+    /// Something was trained elsewhere: what was evaluated is not what there is any more.
+    pub fn forget_evaluated(&mut self) {
+        self.evaluated = None;
+    }
+
     /// The flat buffers and their layout, to update them.
     pub fn parts(&mut self) -> (&mut Flat, &Layout) {
         (&mut self.flat, &self.layout)

@@ -1,0 +1,632 @@
+//! What the chief of a trial keeps and does: the parameters with their version, and whose samples are whose.
+//!
+//! A pure state machine: pushes and the time go in, verdicts come out. Threads and sockets are [`crate::shared`] and
+//! [`crate::service`].
+
+use crate::ranges::{Range, Ranges};
+use crate::rmsprop::{Compensation, Rule, Slots, Step, norm};
+use crate::staleness::Histogram;
+use crate::values::Values;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use sweeps::spec::model::{GradientMode, Gradients, StalenessRate};
+
+/// Gradients in a row that may be not finite before the trial fails.
+pub const NOT_FINITE_MAX: u32 = 5;
+/// Updates between two points of `step_loss`.
+pub const WINDOW_UPDATES: u64 = 100;
+
+/// What does not change while the trial is trained.
+pub struct Settings {
+    /// The update.
+    pub rule: Rule,
+    /// How gradients come together.
+    pub gradients: Gradients,
+    /// The learning rate at a place in the run, in epochs.
+    pub learning_rate: Box<dyn Fn(f64) -> f64 + Send>,
+    /// Samples of an epoch.
+    pub samples: u64,
+    /// Samples of a range: a batch.
+    pub batch_size: u64,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("rule", &self.rule).field("gradients", &self.gradients).finish_non_exhaustive()
+    }
+}
+
+/// The buffers of a trial: all that its replicas share.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Master {
+    /// What is trained.
+    pub weights: Vec<f32>,
+    /// RMSprop's mean square.
+    pub mean_square: Vec<f32>,
+    /// RMSprop's momentum.
+    pub momentum: Vec<f32>,
+    /// The moving average of the weights, where there is one.
+    pub average: Option<Vec<f32>>,
+}
+
+/// What is added up over batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Tally {
+    /// Loss times samples.
+    pub loss: f64,
+    /// Samples classified right.
+    pub right: f64,
+    /// Norms of gradients.
+    pub norm: f64,
+    /// Samples.
+    pub samples: u64,
+    /// Updates.
+    pub updates: u64,
+}
+
+/// Where the run stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    /// Epochs finished.
+    pub epoch: u32,
+    /// Updates made.
+    pub version: u64,
+    /// All samples of the epoch before this are done, but `holes`.
+    pub next: u64,
+    /// Not done, before `next`.
+    pub holes: Vec<Range>,
+}
+
+/// A gradient and what it was computed from.
+#[derive(Clone, Debug)]
+pub struct Finished<'a> {
+    /// Of the parameters.
+    pub version: u64,
+    /// All the samples, broken ones included.
+    pub ranges: Vec<Range>,
+    /// Samples in the gradient.
+    pub samples: u64,
+    /// Sum over the samples.
+    pub loss: f64,
+    /// Samples classified right.
+    pub right: f64,
+    /// Their mean gradient; none if no sample could be used.
+    pub gradient: Option<Values<'a>>,
+}
+
+/// What became of a gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// There was none.
+    Nothing,
+    /// It is in the parameters, or will be when the step's other gradients are there.
+    Applied,
+    /// Its parameters were too old; its samples are handed out again.
+    TooStale,
+    /// A value of it was not finite; its samples are skipped.
+    NotFinite,
+    /// Its samples were somebody else's by then.
+    NotYours,
+}
+
+/// Whether there is work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Samples are handed out.
+    Training,
+    /// The epoch is over and is evaluated.
+    Resting,
+    /// All is done.
+    Done,
+}
+
+/// A push that makes no sense. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Nonsense {
+    /// It has not joined, or has left.
+    #[error("replica {0} has not joined, or has left; join first")]
+    Unknown(u32),
+    /// Its number is older than one that was answered.
+    #[error("push {sequence} of replica {replica} is older than {newest}, which was answered already")]
+    OldSequence {
+        /// Who.
+        replica: u32,
+        /// Its push.
+        sequence: u64,
+        /// The newest answered.
+        newest: u64,
+    },
+    /// The version does not exist yet.
+    #[error("the gradient is of version {version}; the parameters are at {newest}")]
+    FromTheFuture {
+        /// Of the gradient.
+        version: u64,
+        /// Of the parameters.
+        newest: u64,
+    },
+    /// Not as long as the parameters.
+    #[error("the gradient has {values} values; there are {expected} parameters")]
+    WrongSize {
+        /// Its values.
+        values: usize,
+        /// The parameters.
+        expected: usize,
+    },
+    /// A range is empty, turned around or beyond the epoch; or sums are not finite; or there is no range at all.
+    #[error("the push does not say what it is of: {0}")]
+    BadRange(&'static str),
+}
+
+/// What is known of a replica that takes part.
+#[derive(Debug, Default)]
+struct Replica {
+    /// Of its newest push, and what became of it.
+    answered: Option<(u64, Verdict)>,
+    /// Parameters that it was sent, newest last, for delay compensation: it computes at one of two.
+    read: Vec<(u64, Arc<[f32]>)>,
+}
+
+/// What came for a step in which replicas wait for each other.
+#[derive(Debug, Default)]
+struct Round {
+    /// Sum of gradients, each times its samples.
+    sum: Vec<f32>,
+    samples: u64,
+    pushed: BTreeSet<u32>,
+    /// What its gradients are of: not done before the step is made.
+    ranges: Vec<Range>,
+    /// Where the run was when it began.
+    position: f64,
+    tally: Tally,
+}
+
+/// What was counted since the last epoch's end.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counts {
+    /// How old the applied gradients were.
+    pub staleness: Histogram,
+    /// Samples of gradients that were too old, and were handed out again.
+    pub samples_refused: u64,
+    /// Samples of gradients that were not finite, and were skipped.
+    pub samples_skipped: u64,
+    /// Gradients applied, by replica.
+    pub pushes: BTreeMap<u32, u64>,
+}
+
+/// One applied gradient, as recorded: enough to compute the same again, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Whose.
+    pub replica: u32,
+    /// Of the parameters it was computed at.
+    pub version: u64,
+    /// Its samples.
+    pub ranges: Vec<Range>,
+}
+
+/// The chief's state.
+#[derive(Debug)]
+pub struct Chief {
+    settings: Settings,
+    master: Master,
+    version: u64,
+    epoch: u32,
+    ranges: Ranges,
+    phase: Phase,
+    replicas: BTreeMap<u32, Replica>,
+    round: Round,
+    /// Not yet moved to `epoch_tally` and `window`: sums of sums round differently, so they are moved when a trainer
+    /// without replicas moves them.
+    pending: Tally,
+    epoch_tally: Tally,
+    window: Tally,
+    window_points: Vec<(u64, f64)>,
+    counts: Counts,
+    not_finite: u32,
+    failure: Option<String>,
+    arrivals: Option<Vec<Arrival>>,
+}
+
+impl Chief {
+    /// A chief that goes on from `place`, with what was added up there of the epoch and of the window.
+    #[must_use]
+    pub fn new(settings: Settings, master: Master, place: &Place, epoch_tally: Tally, window: Tally) -> Self {
+        let ranges = Ranges::new(settings.samples, settings.batch_size, place.next, &place.holes);
+        let phase = if ranges.is_over() { Phase::Resting } else { Phase::Training };
+        Self {
+            settings,
+            master,
+            version: place.version,
+            epoch: place.epoch,
+            ranges,
+            phase,
+            replicas: BTreeMap::new(),
+            round: Round::default(),
+            pending: Tally::default(),
+            epoch_tally,
+            window,
+            window_points: Vec::new(),
+            counts: Counts::default(),
+            not_finite: 0,
+            failure: None,
+            arrivals: None,
+        }
+    }
+
+    /// From now on keeps every arrival, for [`Self::take_arrivals`].
+    pub fn record(&mut self) {
+        self.arrivals = Some(Vec::new());
+    }
+
+    /// What was recorded since the last time.
+    pub fn take_arrivals(&mut self) -> Vec<Arrival> {
+        self.arrivals.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// A replica takes part. Its number is never used twice in an attempt; one that joins again has lost its
+    /// connection, and what it had in hand is handed out again.
+    pub fn join(&mut self, replica: u32) {
+        self.leave(replica);
+        self.replicas.insert(replica, Replica::default());
+    }
+
+    /// A replica takes part no more.
+    pub fn leave(&mut self, replica: u32) {
+        self.replicas.remove(&replica);
+        self.ranges.leave(replica);
+        self.close_round_if_complete();
+        self.rest_if_over();
+    }
+
+    /// A push: applies its gradient, if it may.
+    ///
+    /// # Errors
+    /// When it makes no sense; nothing is changed then.
+    pub fn push(
+        &mut self,
+        replica: u32,
+        sequence: u64,
+        finished: Option<&Finished<'_>>,
+        now_ms: u64,
+    ) -> Result<Verdict, Nonsense> {
+        let known = self.replicas.get(&replica).ok_or(Nonsense::Unknown(replica))?;
+        if let Some((newest, verdict)) = known.answered {
+            if sequence == newest {
+                return Ok(verdict);
+            }
+            if sequence < newest {
+                return Err(Nonsense::OldSequence { replica, sequence, newest });
+            }
+        }
+        let verdict = match finished {
+            Some(finished) => {
+                self.check(finished)?;
+                self.take(replica, finished, now_ms)
+            }
+            None => Verdict::Nothing,
+        };
+        if let Some(known) = self.replicas.get_mut(&replica) {
+            known.answered = Some((sequence, verdict));
+        }
+        self.close_round_if_complete();
+        self.rest_if_over();
+        Ok(verdict)
+    }
+
+    fn check(&self, finished: &Finished<'_>) -> Result<(), Nonsense> {
+        if finished.version > self.version {
+            return Err(Nonsense::FromTheFuture { version: finished.version, newest: self.version });
+        }
+        let expected = self.master.weights.len();
+        if let Some(gradient) = finished.gradient
+            && gradient.len() != expected
+        {
+            return Err(Nonsense::WrongSize { values: gradient.len(), expected });
+        }
+        if finished.ranges.is_empty() {
+            return Err(Nonsense::BadRange("it names no samples"));
+        }
+        if finished.ranges.iter().any(|range| range.is_empty() || range.next > self.settings.samples) {
+            return Err(Nonsense::BadRange("a range of samples is empty or beyond the epoch"));
+        }
+        let within: u64 = finished.ranges.iter().map(|range| range.len()).sum();
+        let distinct: BTreeSet<Range> = finished.ranges.iter().copied().collect();
+        if distinct.len() != finished.ranges.len() || finished.samples > within {
+            return Err(Nonsense::BadRange("it counts more samples than its ranges hold"));
+        }
+        if finished.gradient.is_some() && finished.samples == 0 {
+            return Err(Nonsense::BadRange("a gradient of no samples"));
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, replica: u32, finished: &Finished<'_>, now_ms: u64) -> Verdict {
+        // After an epoch's end all ranges have other owners or none: what comes late is nobody's.
+        if !finished.ranges.iter().all(|range| self.ranges.holds(replica, *range)) {
+            return Verdict::NotYours;
+        }
+        let staleness = self.version - finished.version;
+        let Some(gradient) = finished.gradient else {
+            finished.ranges.iter().for_each(|range| self.ranges.finish(*range, now_ms));
+            return Verdict::Applied;
+        };
+        let is_sync = self.settings.gradients.mode == GradientMode::Sync;
+        let allowed = if is_sync { Some(0) } else { self.settings.gradients.max_staleness };
+        if allowed.is_some_and(|allowed| staleness > u64::from(allowed)) {
+            finished.ranges.iter().for_each(|range| self.ranges.give_back(*range));
+            self.counts.samples_refused += finished.samples;
+            return Verdict::TooStale;
+        }
+        let norm = norm(gradient);
+        if !(norm.is_finite() && finished.loss.is_finite() && finished.right.is_finite()) {
+            finished.ranges.iter().for_each(|range| self.ranges.finish(*range, now_ms));
+            self.counts.samples_skipped += finished.samples;
+            self.not_finite += 1;
+            if self.not_finite >= NOT_FINITE_MAX {
+                self.fail();
+            }
+            return Verdict::NotFinite;
+        }
+        self.not_finite = 0;
+        *self.counts.pushes.entry(replica).or_default() += 1;
+        if let Some(arrivals) = &mut self.arrivals {
+            let ranges = finished.ranges.clone();
+            arrivals.push(Arrival { replica, version: finished.version, ranges });
+        }
+        let tally = Tally { loss: finished.loss, right: finished.right, norm, samples: finished.samples, updates: 1 };
+        if is_sync {
+            self.add_to_round(replica, gradient, tally, &finished.ranges);
+        } else {
+            self.counts.staleness.add(staleness);
+            let read = self.read_by(replica, finished.version);
+            self.update(gradient, tally, self.position(), staleness, read.as_deref());
+        }
+        // After the update: the learning rate is that of the samples before it.
+        finished.ranges.iter().for_each(|range| self.ranges.finish(*range, now_ms));
+        Verdict::Applied
+    }
+
+    fn fail(&mut self) {
+        self.failure = Some(format!(
+            "{NOT_FINITE_MAX} gradients in a row were not finite, in epoch {} by step {}: try a lower \
+             training.learning_rate, a longer schedule.warmup_epochs or gradient_clip_norm",
+            self.epoch + 1,
+            self.version
+        ));
+        self.phase = Phase::Done;
+    }
+
+    /// The parameters that a replica computed at, where delay compensation asks for them.
+    fn read_by(&self, replica: u32, version: u64) -> Option<Arc<[f32]>> {
+        let read = &self.replicas.get(&replica)?.read;
+        read.iter().find(|(known, _)| *known == version).map(|(_, weights)| Arc::clone(weights))
+    }
+
+    fn update(&mut self, gradient: Values<'_>, tally: Tally, position: f64, staleness: u64, read: Option<&[f32]>) {
+        let rate = (self.settings.learning_rate)(position);
+        let rate = match self.settings.gradients.staleness_lr {
+            StalenessRate::None => rate,
+            StalenessRate::Inverse => rate / as_f64(staleness.max(1)),
+        };
+        let strength = self.settings.gradients.delay_compensation;
+        let compensation = read.filter(|_| strength > 0.0).map(|read| Compensation { strength, read });
+        let Master { weights, mean_square, momentum, average } = &mut self.master;
+        let slots = Slots { weights, mean_square, momentum, average: average.as_deref_mut() };
+        self.settings.rule.apply(slots, gradient, Step { rate, norm: tally.norm }, compensation);
+        self.version += 1;
+        self.pending.add(tally);
+        for tally in [&mut self.epoch_tally, &mut self.window] {
+            tally.samples += self.pending.samples;
+            tally.updates += self.pending.updates;
+        }
+        self.pending.samples = 0;
+        self.pending.updates = 0;
+        if self.version.is_multiple_of(WINDOW_UPDATES) {
+            self.settle();
+            let window = std::mem::take(&mut self.window);
+            self.window_points.push((self.version, window.loss / as_f64(window.samples.max(1))));
+        }
+    }
+
+    fn add_to_round(&mut self, replica: u32, gradient: Values<'_>, tally: Tally, ranges: &[Range]) {
+        if self.round.pushed.is_empty() {
+            self.round.position = self.position();
+        }
+        self.round.ranges.extend(ranges);
+        self.round.sum.resize(self.master.weights.len(), 0.0);
+        #[expect(clippy::cast_precision_loss, reason = "samples of a batch")]
+        gradient.add_to(&mut self.round.sum, tally.samples as f32);
+        self.round.samples += tally.samples;
+        self.round.pushed.insert(replica);
+        self.round.tally.add(tally);
+    }
+
+    /// Makes the step once all replicas that have samples in hand have sent their gradients, but the slowest few.
+    fn close_round_if_complete(&mut self) {
+        let drop = usize::try_from(self.settings.gradients.drop_slowest).unwrap_or(usize::MAX);
+        let waited_for = |replica: &&u32| !self.round.pushed.contains(replica) && self.ranges.held_by(**replica) > 0;
+        if self.round.pushed.is_empty() || self.replicas.keys().filter(waited_for).count() > drop {
+            return;
+        }
+        let Round { mut sum, samples, position, mut tally, .. } = std::mem::take(&mut self.round);
+        #[expect(clippy::cast_precision_loss, reason = "samples of a step")]
+        let share = 1.0 / samples as f32;
+        sum.iter_mut().for_each(|value| *value *= share);
+        tally.norm = norm(Values::F32(&sum));
+        tally.updates = 1;
+        self.counts.staleness.add(0);
+        self.update(Values::F32(&sum), tally, position, 0, None);
+    }
+
+    fn rest_if_over(&mut self) {
+        if self.phase == Phase::Training && self.ranges.is_over() && self.round.pushed.is_empty() {
+            self.phase = Phase::Resting;
+        }
+    }
+
+    /// Hands out samples until the replica has `wanted` ranges in hand. In `sync` mode one at a time.
+    pub fn hand_out(&mut self, replica: u32, wanted: usize, now_ms: u64) -> Vec<Range> {
+        if self.phase != Phase::Training || !self.replicas.contains_key(&replica) {
+            return Vec::new();
+        }
+        self.ranges.give_back_overdue(now_ms);
+        let mut ranges = Vec::new();
+        while self.ranges.held_by(replica) < wanted.max(1) {
+            let Some(range) = self.ranges.hand_out(replica, now_ms) else { break };
+            ranges.push(range);
+        }
+        ranges
+    }
+
+    /// Whether the replica must wait for others before it is answered: its gradient is in a step not yet made.
+    #[must_use]
+    pub fn must_wait(&self, replica: u32) -> bool {
+        self.round.pushed.contains(&replica)
+    }
+
+    /// Whether the replica has ranges in hand.
+    #[must_use]
+    pub fn has_in_hand(&self, replica: u32) -> bool {
+        self.ranges.held_by(replica) > 0
+    }
+
+    /// Whether samples of the epoch wait to be handed out.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.phase == Phase::Training && self.ranges.has_more()
+    }
+
+    /// Notes that a replica was sent the parameters as they are now, for delay compensation. `None` where that is
+    /// not asked for; else the copy, to be sent.
+    pub fn note_read(&mut self, replica: u32) -> Option<Arc<[f32]>> {
+        if self.settings.gradients.delay_compensation <= 0.0 {
+            return None;
+        }
+        let weights: Arc<[f32]> = self.master.weights.as_slice().into();
+        let known = self.replicas.get_mut(&replica)?;
+        known.read.retain(|(version, _)| *version != self.version);
+        known.read.push((self.version, Arc::clone(&weights)));
+        // It computes at the newest but one while the newest is on its way.
+        if known.read.len() > 2 {
+            known.read.remove(0);
+        }
+        Some(weights)
+    }
+
+    /// Where the run is, in epochs: counts samples that are done.
+    #[must_use]
+    pub fn position(&self) -> f64 {
+        f64::from(self.epoch) + as_f64(self.ranges.done()) / as_f64(self.settings.samples.max(1))
+    }
+
+    /// Ends the epoch's rest: what was added up and counted in it. The next epoch begins with
+    /// [`Self::begin_epoch`].
+    pub fn end_epoch(&mut self) -> (Tally, Counts) {
+        self.settle();
+        (std::mem::take(&mut self.epoch_tally), std::mem::take(&mut self.counts))
+    }
+
+    /// The next epoch begins, or all is done.
+    pub fn begin_epoch(&mut self, epoch: u32, is_done: bool) {
+        self.epoch = epoch;
+        self.ranges = Ranges::new(self.settings.samples, self.settings.batch_size, 0, &[]);
+        self.phase = if is_done { Phase::Done } else { Phase::Training };
+        self.rest_if_over();
+    }
+
+    /// No more work is handed out.
+    pub fn finish(&mut self) {
+        self.phase = Phase::Done;
+    }
+
+    /// What was added up so far of the epoch and of the window, for a checkpoint.
+    pub fn tallies(&mut self) -> (Tally, Tally) {
+        self.settle();
+        (self.epoch_tally, self.window)
+    }
+
+    /// Moves the sums where they belong.
+    fn settle(&mut self) {
+        let Tally { loss, right, norm, .. } = std::mem::take(&mut self.pending);
+        for tally in [&mut self.epoch_tally, &mut self.window] {
+            tally.loss += loss;
+            tally.right += right;
+            tally.norm += norm;
+        }
+    }
+
+    /// Points of `step_loss` since the last time: step and value.
+    pub fn take_points(&mut self) -> Vec<(u64, f64)> {
+        std::mem::take(&mut self.window_points)
+    }
+
+    /// Where the run stands.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        let mut holes = self.ranges.holes();
+        holes.extend(&self.round.ranges);
+        holes.sort_unstable();
+        Place { epoch: self.epoch, version: self.version, next: self.ranges.next(), holes }
+    }
+
+    /// Whether there is work.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Why the trial has failed, if it has.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// Updates made.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Epochs finished.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The buffers.
+    #[must_use]
+    pub fn master(&self) -> &Master {
+        &self.master
+    }
+
+    /// How gradients come together.
+    #[must_use]
+    pub fn gradients(&self) -> Gradients {
+        self.settings.gradients
+    }
+
+    /// Replicas that take part.
+    #[must_use]
+    pub fn replicas(&self) -> usize {
+        self.replicas.len()
+    }
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.loss += other.loss;
+        self.right += other.right;
+        self.norm += other.norm;
+        self.samples += other.samples;
+        self.updates += other.updates;
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of samples stay far below 2^53")]
+fn as_f64(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests;

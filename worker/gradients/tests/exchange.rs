@@ -1,0 +1,261 @@
+//! A chief and its replicas over a real socket.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
+
+use gradients::chief::{Chief, Finished, Master, Phase, Place, Settings, Tally, Verdict};
+use gradients::remote::{Caller, Remote};
+use gradients::rmsprop::Rule;
+use gradients::service::{Listening, listen};
+use gradients::shared::{Local, Shared};
+use gradients::values::Values;
+use gradients::{Exchange, ExchangeError};
+use proto::gradients::gradients_client::GradientsClient;
+use proto::gradients::{self as wire, PushRequest};
+use std::sync::Arc;
+use sweeps::ids::{Token, TrialId};
+use sweeps::spec::model::{GradientMode, Gradients, Optimizer, Precision};
+use tonic::{Code, Request};
+
+const VALUES: usize = 1000;
+const SAMPLES: u64 = 320;
+const BATCH: u64 = 8;
+const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+fn token(replica: u32) -> Token {
+    Token { trial: TrialId(7), attempt: 2, replica, incarnation: 1 }
+}
+
+fn shared(gradients: Gradients) -> Arc<Shared> {
+    let settings = Settings {
+        rule: Rule {
+            optimizer: Optimizer { epsilon: 0.01, ..Optimizer::default() },
+            decays: vec![(0..VALUES, 0.0)],
+            clip_norm: None,
+            average_decay: None,
+        },
+        gradients,
+        learning_rate: Box::new(|_| 0.01),
+        samples: SAMPLES,
+        batch_size: BATCH,
+    };
+    let master = Master {
+        weights: vec![1.0; VALUES],
+        mean_square: vec![1.0; VALUES],
+        momentum: vec![0.0; VALUES],
+        average: None,
+    };
+    let place = Place { epoch: 0, version: 0, next: 0, holes: vec![] };
+    Shared::new(Chief::new(settings, master, &place, Tally::default(), Tally::default()))
+}
+
+fn serve(shared: &Arc<Shared>) -> Listening {
+    listen(shared, token(0), SECRET, "127.0.0.1:0").unwrap()
+}
+
+fn caller(listening: &Listening, replica: u32, gradients: Gradients) -> Caller {
+    Caller {
+        chief: listening.address.to_string(),
+        token: token(replica),
+        secret: SECRET.to_owned(),
+        values: VALUES,
+        gradients,
+    }
+}
+
+/// Trains until the epoch rests or all is done: pulls every weight to 0. Gives the samples whose gradients were sent.
+fn replicate(exchange: &mut dyn Exchange) -> Result<u64, ExchangeError> {
+    let mut weights = vec![0.0; VALUES];
+    let mut assignment = exchange.exchange(None, 2, &mut weights)?;
+    let mut queue = assignment.ranges.clone();
+    let mut sent = 0;
+    loop {
+        if assignment.is_fresh {
+            queue = assignment.ranges.clone();
+        }
+        if queue.is_empty() {
+            if assignment.phase != Phase::Training {
+                return Ok(sent);
+            }
+            assignment = exchange.exchange(None, 2, &mut weights)?;
+        } else {
+            let range = queue.remove(0);
+            let finished = Finished {
+                version: assignment.version,
+                ranges: vec![range],
+                samples: range.len(),
+                loss: 1.0,
+                right: 0.0,
+                gradient: Some(Values::F32(&weights)),
+            };
+            let gradient = weights.clone();
+            let finished = Finished { gradient: Some(Values::F32(&gradient)), ..finished };
+            sent += range.len();
+            assignment = exchange.exchange(Some(&finished), 2, &mut weights)?;
+        }
+        if !assignment.is_fresh {
+            queue.extend(assignment.ranges.iter().copied());
+        }
+    }
+}
+
+fn run(gradients: Gradients, remotes: u32) -> (Arc<Shared>, u64) {
+    let shared = shared(gradients);
+    let listening = serve(&shared);
+    let sent = std::thread::scope(|scope| {
+        let handles: Vec<_> = (1..=remotes)
+            .map(|replica| {
+                let caller = caller(&listening, replica, gradients);
+                scope.spawn(move || replicate(&mut Remote::join(&caller).unwrap()).unwrap())
+            })
+            .collect();
+        let own = replicate(&mut Local::join(&shared)).unwrap();
+        shared.with(|chief| chief.finish());
+        own + handles.into_iter().map(|handle| handle.join().unwrap()).sum::<u64>()
+    });
+    (shared, sent)
+}
+
+#[test]
+fn an_epoch_is_shared_and_each_sample_counted_once() {
+    for gradients in [
+        Gradients::default(),
+        Gradients { wire: Precision::Bf16, ..Gradients::default() },
+        Gradients { mode: GradientMode::Sync, ..Gradients::default() },
+        Gradients { delay_compensation: 0.1, ..Gradients::default() },
+    ] {
+        let (shared, sent) = run(gradients, 3);
+        assert!(sent >= SAMPLES, "{gradients:?}");
+        shared.with(|chief| {
+            let (tally, counts) = chief.end_epoch();
+            assert_eq!((tally.samples, counts.samples_skipped), (SAMPLES, 0), "{gradients:?}");
+            assert_eq!(counts.pushes.values().sum::<u64>(), SAMPLES / BATCH);
+            assert!(chief.master().weights.iter().all(|weight| weight.abs() < 1.0 && weight.is_finite()));
+        });
+    }
+}
+
+#[test]
+fn what_a_lost_replica_had_in_hand_is_done_by_others() {
+    let shared = shared(Gradients::default());
+    let listening = serve(&shared);
+    let mut weights = vec![0.0; VALUES];
+    let mut lost = Remote::join(&caller(&listening, 1, Gradients::default())).unwrap();
+    let taken = lost.exchange(None, 5, &mut weights).unwrap().ranges;
+    assert_eq!(taken.len(), 5);
+    let own = std::thread::scope(|scope| {
+        let own = scope.spawn(|| replicate(&mut Local::join(&shared)).unwrap());
+        drop(lost);
+        own.join().unwrap()
+    });
+    assert_eq!(own, SAMPLES);
+}
+
+fn refused(code: Code, words: &str, secret: &str, request: &PushRequest, listening: &Listening) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let status = runtime.block_on(async {
+        let mut client = GradientsClient::connect(format!("http://{}", listening.address)).await.unwrap();
+        let mut request = Request::new(request.clone());
+        request.metadata_mut().insert("authorization", format!("Bearer {secret}").parse().unwrap());
+        client.push(request).await.unwrap_err()
+    });
+    assert_eq!(status.code(), code, "{status:?}");
+    assert!(status.message().contains(words), "{status:?} does not say {words}");
+}
+
+#[test]
+fn what_must_not_be_is_refused_and_changes_nothing() {
+    let shared = shared(Gradients::default());
+    let listening = serve(&shared);
+    let mut replica = Remote::join(&caller(&listening, 1, Gradients::default())).unwrap();
+    let mut weights = vec![0.0; VALUES];
+    let range = replica.exchange(None, 1, &mut weights).unwrap().ranges[0];
+    let from = wire::Replica { trial: 7, attempt: 2, replica: 1, incarnation: 1 };
+    let good = PushRequest {
+        from: Some(from),
+        sequence: 2,
+        finished: Some(wire::Finished {
+            version: 0,
+            ranges: vec![wire::Range { first: range.first, next: range.next }],
+            samples: range.len(),
+            loss: 1.0,
+            right: 0.0,
+        }),
+        ranges_wanted: 1,
+        gradient: vec![0; 4 * VALUES].into(),
+    };
+    let before = shared.look(|chief| (chief.master().clone(), chief.place()));
+    let with = |change: &dyn Fn(&mut PushRequest)| {
+        let mut request = good.clone();
+        change(&mut request);
+        request
+    };
+    let someone = |change: &dyn Fn(&mut wire::Replica)| {
+        let mut other = from;
+        change(&mut other);
+        with(&|request| request.from = Some(other))
+    };
+    let said = |change: &dyn Fn(&mut wire::Finished)| with(&|request| request.finished.iter_mut().for_each(change));
+    let cases = [
+        (Code::Unauthenticated, "secret", "wrong", good.clone()),
+        (Code::Unauthenticated, "secret", "", good.clone()),
+        (Code::PermissionDenied, "trial 8 is not trained here", SECRET, someone(&|other| other.trial = 8)),
+        (Code::PermissionDenied, "attempt 1 of trial 7 is over", SECRET, someone(&|other| other.attempt = 1)),
+        (Code::PermissionDenied, "incarnation 0 of replica 1 is over", SECRET, someone(&|other| other.incarnation = 0)),
+        (Code::PermissionDenied, "the chief itself", SECRET, someone(&|other| other.replica = 0)),
+        (Code::NotFound, "replica 5 has not joined", SECRET, someone(&|other| other.replica = 5)),
+        (Code::InvalidArgument, "who it is from", SECRET, with(&|request| request.from = None)),
+        (Code::InvalidArgument, "without saying what it is of", SECRET, with(&|request| request.finished = None)),
+        (
+            Code::InvalidArgument,
+            "whole number of floats",
+            SECRET,
+            with(&|request| request.gradient = vec![0; 5].into()),
+        ),
+        (Code::InvalidArgument, "999 values", SECRET, with(&|request| request.gradient = vec![0; 3996].into())),
+        (Code::FailedPrecondition, "is of version 4", SECRET, said(&|finished| finished.version = 4)),
+        (Code::FailedPrecondition, "older than 1", SECRET, with(&|request| request.sequence = 0)),
+        (Code::InvalidArgument, "names no samples", SECRET, said(&|finished| finished.ranges.clear())),
+        (Code::InvalidArgument, "more samples", SECRET, said(&|finished| finished.samples = 9)),
+        (Code::OutOfRange, "too large", SECRET, with(&|request| request.gradient = vec![0; 1 << 20].into())),
+    ];
+    for (code, words, secret, request) in &cases {
+        refused(*code, words, secret, request, &listening);
+        assert_eq!(shared.look(|chief| (chief.master().clone(), chief.place())), before, "{words}");
+    }
+}
+
+#[test]
+fn who_has_another_network_may_not_join() {
+    let shared = shared(Gradients::default());
+    let listening = serve(&shared);
+    for (caller, words) in [
+        (Caller { values: 999, ..caller(&listening, 1, Gradients::default()) }, "the replica's network has 999"),
+        (Caller { secret: "0".repeat(64), ..caller(&listening, 1, Gradients::default()) }, "not the secret"),
+        (
+            Caller { token: Token { attempt: 1, ..token(1) }, ..caller(&listening, 1, Gradients::default()) },
+            "attempt 1",
+        ),
+    ] {
+        match Remote::join(&caller) {
+            Err(ExchangeError::Refused(reason)) => assert!(reason.contains(words), "{reason}"),
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("it joined: {words}"),
+        }
+    }
+}
+
+/// Bytes that are no HTTP/2 and no message: the chief goes on.
+#[test]
+fn garbage_is_survived() {
+    use std::io::Write;
+    let shared = shared(Gradients::default());
+    let listening = serve(&shared);
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 5000], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff"]
+    {
+        std::net::TcpStream::connect(listening.address).unwrap().write_all(garbage).unwrap();
+    }
+    let mut weights = vec![0.0; VALUES];
+    let mut replica = Remote::join(&caller(&listening, 1, Gradients::default())).unwrap();
+    assert_eq!(replica.exchange(None, 1, &mut weights).unwrap().verdict, Verdict::Nothing);
+    assert_eq!(weights, vec![1.0; VALUES]);
+}
