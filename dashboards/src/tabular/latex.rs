@@ -6,37 +6,55 @@ use crate::table::Align;
 
 /// More rows than fit a page go into a `longtable`.
 const ROWS_FLOAT_MAX: usize = 45;
-/// More columns than this are set smaller.
+/// More columns than this are shrunk to the line where they are wider.
 const COLUMNS_NORMAL_MAX: usize = 8;
+/// A column with longer words than this breaks them into lines.
+const LETTERS_MAX: usize = 40;
+/// To the width of the line, where it is wider.
+const SHRUNK: &str = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n";
 
 /// A float with caption and label, the notes below it; a table longer than a page runs over several. Needs the
-/// packages booktabs and, for long ones, longtable; pdfLaTeX, XeLaTeX and LuaLaTeX all take it.
+/// packages booktabs, for wide ones graphicx, for long ones longtable; pdfLaTeX, XeLaTeX and LuaLaTeX all take it.
 #[must_use]
 pub fn latex(table: &Tabular, about: &About) -> String {
     let shown = shown(table);
     let long = shown.rows.len() > ROWS_FLOAT_MAX;
-    let packages = if long { "\\usepackage{booktabs,longtable}" } else { "\\usepackage{booktabs}" };
-    let mut out = format!("% {packages}\n");
+    let wide = shown.heads.len() > COLUMNS_NORMAL_MAX;
+    let packages = match (long, wide) {
+        (true, _) => "booktabs,longtable",
+        (false, true) => "booktabs,graphicx",
+        (false, false) => "booktabs",
+    };
+    let mut out = format!("% \\usepackage{{{packages}}}\n");
     let caption = format!("{}: {}", about.sweep, table.title);
     let caption = format!("\\caption{{{}.}}\\label{{tab:{}-{}}}", escape(&caption), about.sweep, table.name);
-    let letters: String = shown.aligns.iter().map(|align| if *align == Align::Right { 'r' } else { 'l' }).collect();
+    let letters: String = (0..shown.heads.len())
+        .map(|place| {
+            let longest = shown.rows.iter().map(|row| row[place].chars().count()).max().unwrap_or(0);
+            match shown.aligns[place] {
+                Align::Right => "r",
+                Align::Left if longest > LETTERS_MAX => "p{0.4\\linewidth}",
+                Align::Left => "l",
+            }
+        })
+        .collect();
     let line = |cells: &[String]| format!("{} \\\\\n", cells.iter().map(|c| escape(c)).collect::<Vec<_>>().join(" & "));
     let head = format!("\\toprule\n{}\\midrule\n", line(&shown.heads));
     let rows: String = shown.rows.iter().map(|row| line(row)).collect();
-    let size =
-        if shown.heads.len() > COLUMNS_NORMAL_MAX { "\\scriptsize\\setlength{\\tabcolsep}{2.5pt}\n" } else { "" };
     let notes: Vec<String> =
         about.warnings().into_iter().chain(table.notes.iter().cloned()).map(|n| escape(&n)).collect();
     if shown.heads.is_empty() || shown.rows.is_empty() {
         out.push_str(&format!("\\begin{{table}}\n\\centering\n{caption}\nNothing yet.\n\\end{{table}}\n"));
     } else if long {
-        out.push_str(&format!("\\begingroup\n{size}\\begin{{longtable}}{{{letters}}}\n{caption} \\\\\n"));
+        out.push_str("\\begingroup\\scriptsize\\setlength{\\tabcolsep}{2.5pt}\n");
+        out.push_str(&format!("\\begin{{longtable}}{{{letters}}}\n{caption} \\\\\n"));
         out.push_str(&format!("{head}\\endhead\n\\bottomrule\n\\endlastfoot\n{rows}\\end{{longtable}}\n"));
         out.push_str(&below(&notes, "\\noindent\\footnotesize "));
         out.push_str("\\par\\endgroup\n");
     } else {
-        out.push_str(&format!("\\begin{{table}}\n\\centering\n{caption}\n{size}\\begin{{tabular}}{{{letters}}}\n"));
-        out.push_str(&format!("{head}{rows}\\bottomrule\n\\end{{tabular}}\n"));
+        let (open, close) = if wide { (SHRUNK, "%\n}\n") } else { ("", "\n") };
+        out.push_str(&format!("\\begin{{table}}\n\\centering\n{caption}\n{open}"));
+        out.push_str(&format!("\\begin{{tabular}}{{{letters}}}\n{head}{rows}\\bottomrule\n\\end{{tabular}}{close}"));
         out.push_str(&below(&notes, "\\par\\smallskip\\raggedright\\footnotesize "));
         out.push_str("\\end{table}\n");
     }

@@ -233,6 +233,7 @@ fn the_tables_of_sweeps_and_workers() {
         device: device.into(),
         mult_adds_per_second: 3.2e11 * trials.len() as f64,
         trials,
+        ..SlotStatus::default()
     };
     let worker = WorkerStatus {
         id: 0xbd71,
@@ -241,6 +242,7 @@ fn the_tables_of_sweeps_and_workers() {
         state: "attached".into(),
         slots: vec![slot("cuda:0", vec![3]), slot("cuda:1", vec![])],
         last_seen_ms: 1_795_399_652_000,
+        ..WorkerStatus::default()
     };
     let text = format!("{}\n{}", tables::sweeps(&list), tables::workers(&[worker]));
     assert_eq!(text, include_str!("expected/lists.txt"));
