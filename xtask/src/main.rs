@@ -1,5 +1,6 @@
 //! The habits of the house as a program: `cargo xtask setup`, `demo`, `test`, `peers`.
 
+mod bench;
 mod demo;
 mod download;
 mod elpv;
@@ -19,7 +20,7 @@ mod test;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::house::House;
 use crate::setup::{Data, Wanted};
@@ -77,6 +78,20 @@ enum Task {
         #[arg(long, value_name = "DIR")]
         artifacts: Option<PathBuf>,
     },
+    /// Measure, beside peers or physical limits in the same run
+    #[command(after_help = "Example:\n  cargo xtask bench gradients")]
+    Bench {
+        /// What
+        #[arg(value_enum)]
+        what: Bench,
+    },
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, ValueEnum)]
+enum Bench {
+    /// Pushes of gradients a second: a chief, a tonic echo, raw TCP, and PyTorch's RPC; takes 7 minutes
+    Gradients,
 }
 
 fn main() -> ExitCode {
@@ -91,6 +106,7 @@ fn main() -> ExitCode {
             let artifacts = artifacts.unwrap_or_else(|| store.with_file_name("artifacts"));
             peers::peers(&house, sweep.map(|sweep| peers::Trained { sweep, store, artifacts }))
         }
+        Task::Bench { what: Bench::Gradients } => bench::gradients(&house),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

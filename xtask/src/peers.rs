@@ -88,7 +88,7 @@ fn build(house: &House, libtorch: &Libtorch, steps: &mut Steps) -> Result<()> {
 }
 
 /// The Python of a virtual environment with the pinned packages, made where it is missing.
-fn environment(house: &House) -> Result<PathBuf> {
+pub(crate) fn environment(house: &House) -> Result<PathBuf> {
     let requirements = house.root.join(SCRIPTS).join("requirements.txt");
     let pins = fs::read_to_string(&requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
     let folder = house.state.join("peers/python");

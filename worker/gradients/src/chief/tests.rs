@@ -35,8 +35,10 @@ fn chief(gradients: Gradients, batch_size: u64) -> Chief {
 
 /// The gradient of a sample's loss: pulls the weights to a point that the sample decides.
 fn sample_gradient(weights: &[f32], sample: u64) -> Vec<f32> {
-    let pull =
-        |place: usize| (u16::try_from(sample * 7 + u64::try_from(place).unwrap() * 3).unwrap() % 11) as f32 / 11.0;
+    let pull = |place: usize| {
+        let point = (sample * 7 + u64::try_from(place).unwrap() * 3) % 11;
+        f32::from(u16::try_from(point).unwrap()) / 11.0
+    };
     weights.iter().enumerate().map(|(place, weight)| weight - pull(place)).collect()
 }
 
