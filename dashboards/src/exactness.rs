@@ -4,6 +4,7 @@
 //! trial was stopped and resumed.
 
 use crate::results::{Attempt, Results};
+use sweeps::spec::model::Replicas;
 
 /// What is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +42,25 @@ pub fn of(results: &Results, trial: u32) -> Exactness {
         return Exactness::Unknown;
     }
     let attempts: Vec<&Attempt> = results.attempts_at(trial).filter(|attempt| attempt.threads > 0).collect();
-    of_attempts(&attempts)
+    match of_attempts(&attempts) {
+        Exactness::Unknown => Exactness::Unknown,
+        known if !several_replicas(results, trial) => known,
+        Exactness::Exact => Exactness::Not(vec![REPLICAS.to_owned()]),
+        Exactness::Not(mut reasons) => {
+            reasons.push(REPLICAS.to_owned());
+            Exactness::Not(reasons)
+        }
+    }
+}
+
+const REPLICAS: &str = "several replicas may train it, whose order is not the same again; the promise is for one";
+
+fn several_replicas(results: &Results, trial: u32) -> bool {
+    let own = results.view.trials.iter().find(|known| known.number == trial);
+    match own.and_then(|trial| trial.parameters.get("training.replicas")) {
+        Some(replicas) => replicas.as_u64() != Some(1),
+        None => results.spec.as_ref().is_some_and(|spec| spec.training.replicas != Replicas::Exactly(1)),
+    }
 }
 
 /// Of attempts whose trainer ran, in their order.
