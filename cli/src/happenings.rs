@@ -108,6 +108,12 @@ pub(crate) fn happened(happening: &Happening, epochs: Option<u32>) -> String {
         Happening::AttemptStarted { attempt, worker, host, device } => {
             format!("attempt {attempt} starts on {host}, {device} (worker {worker})")
         }
+        Happening::ReplicaJoined { attempt: _, replica, worker: _, host, device } => {
+            format!("replica {replica} joins on {host}, {device}")
+        }
+        Happening::ReplicaLeft { attempt: _, replica, host, device, reason } => {
+            format!("replica {replica} leaves {host}, {device}: {reason}")
+        }
         Happening::AttemptEnded { attempt, end } => format!("attempt {attempt} {}", end_words(end)),
         Happening::EpochFinished { attempt: _, epoch, points } => {
             let of = epochs.map(|epochs| format!("/{epochs}")).unwrap_or_default();

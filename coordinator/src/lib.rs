@@ -13,6 +13,7 @@ mod clock;
 mod driver;
 mod error;
 mod lock;
+mod secret;
 mod service;
 mod store;
 

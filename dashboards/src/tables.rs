@@ -132,7 +132,11 @@ pub fn workers(list: &[WorkerStatus]) -> String {
     ]);
     for worker in list {
         for slot in &worker.slots {
-            let trials: Vec<String> = slot.trials.iter().map(u64::to_string).collect();
+            let name = |trial: &u64| match slot.replica {
+                0 => trial.to_string(),
+                replica => format!("{trial} (replica {replica})"),
+            };
+            let trials: Vec<String> = slot.trials.iter().map(name).collect();
             let speed = slot.mult_adds_per_second;
             table.row([
                 format!("{:016x}", worker.id),
@@ -168,6 +172,9 @@ fn remark(trial: &TrialView) -> String {
     let mut words = Vec::new();
     if trial.pareto {
         words.push("Pareto".to_owned());
+    }
+    if trial.replicas > 1 {
+        words.push(format!("{} replicas", trial.replicas));
     }
     if trial.attempts > 1 {
         words.push(format!("{} attempts", trial.attempts));

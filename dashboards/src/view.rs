@@ -62,6 +62,8 @@ pub struct TrialView {
     pub train_seconds: f64,
     /// Attempts begun.
     pub attempts: u32,
+    /// Replicas that train it now, its chief included; 0: it does not run.
+    pub replicas: u32,
     /// Host of the newest attempt.
     pub worker: String,
     /// Device of the newest attempt.
@@ -292,6 +294,7 @@ fn trial(status: &TrialStatus) -> TrialView {
         last: sorted(&status.last),
         train_seconds: status.train_seconds,
         attempts: status.attempts,
+        replicas: status.replicas,
         worker: status.worker.clone(),
         device: status.device.clone(),
         pareto: false,

@@ -82,6 +82,13 @@ pub fn points(from: Vec<wire::Point>) -> Result<Vec<Point>, BadMessage> {
         .collect()
 }
 
+/// Without the secret.
+impl std::fmt::Debug for wire::Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exchange").field("chief", &self.chief).finish_non_exhaustive()
+    }
+}
+
 /// How an attempt ended.
 ///
 /// # Errors

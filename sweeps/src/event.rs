@@ -52,6 +52,32 @@ pub enum Happening {
         #[serde(flatten)]
         end: AttemptEnd,
     },
+    /// A replica joined a running attempt; told again when a restarted coordinator finds it.
+    ReplicaJoined {
+        /// Of this attempt.
+        attempt: u32,
+        /// Which, from 1; never used twice in a trial.
+        replica: u32,
+        /// Where.
+        worker: WorkerId,
+        /// For people.
+        host: String,
+        /// `cpu`, `cuda:0`, ..
+        device: String,
+    },
+    /// A replica takes part no more. All of them have left when the attempt ends.
+    ReplicaLeft {
+        /// Of this attempt.
+        attempt: u32,
+        /// Which.
+        replica: u32,
+        /// For people.
+        host: String,
+        /// `cpu`, `cuda:0`, ..
+        device: String,
+        /// Why.
+        reason: String,
+    },
     /// An epoch is done.
     EpochFinished {
         /// By this attempt.

@@ -43,6 +43,12 @@ impl Token {
     pub fn chief(trial: TrialId, attempt: u32) -> Self {
         Self { trial, attempt, replica: 0, incarnation: 1 }
     }
+
+    /// The token of another replica of an attempt; `replica` from 1.
+    #[must_use]
+    pub fn replica(trial: TrialId, attempt: u32, replica: u32) -> Self {
+        Self { trial, attempt, replica, incarnation: 1 }
+    }
 }
 
 impl fmt::Display for TrialId {
@@ -64,9 +70,13 @@ impl fmt::Display for SlotId {
     }
 }
 
-/// `trial 7, attempt 2`: the form used in messages.
+/// `trial 7, attempt 2`, of others than the chief `trial 7, attempt 2, replica 3`: the form used in messages.
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "trial {}, attempt {}", self.trial, self.attempt)
+        write!(f, "trial {}, attempt {}", self.trial, self.attempt)?;
+        if self.replica > 0 {
+            write!(f, ", replica {}", self.replica)?;
+        }
+        Ok(())
     }
 }

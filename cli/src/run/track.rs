@@ -61,6 +61,8 @@ impl Track {
             Happening::EpochFinished { .. } | Happening::AttemptStarted { .. } => true,
             Happening::AttemptEnded { end: AttemptEnd::Completed | AttemptEnd::Stopped, .. }
             | Happening::CheckpointSaved { .. }
+            | Happening::ReplicaJoined { .. }
+            | Happening::ReplicaLeft { .. }
             | Happening::SweepSubmitted { .. }
             | Happening::SweepOver => return None,
             // Said by the attempt's start and end.
@@ -153,6 +155,8 @@ fn update(trial: &mut Trial, happening: &Happening) {
         | Happening::SweepOver
         | Happening::AttemptEnded { .. }
         | Happening::CheckpointSaved { .. }
+        | Happening::ReplicaJoined { .. }
+        | Happening::ReplicaLeft { .. }
         | Happening::WorkerJoined { .. }
         | Happening::WorkerDisconnected { .. }
         | Happening::WorkerDraining { .. }

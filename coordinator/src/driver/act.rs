@@ -92,22 +92,38 @@ impl Driver {
     async fn send_grant(&mut self, session: u64, slot: SlotId, tokens: &[Token]) -> Result<(), DriverError> {
         let mut members = Vec::with_capacity(tokens.len());
         for &token in tokens {
+            let exchange = self.exchange(token);
+            if token.replica > 0 && exchange.is_none() {
+                // Its chief has ended in the same batch; it is told to stop as well.
+                continue;
+            }
             // It may have been cleared away in the same batch.
             let Some(details) = self.store.grant_details(token.trial).await? else { continue };
+            let is_chief = token.replica == 0;
             let resume = details.checkpoints.into_iter().find(|row| self.is_there(row));
             members.push(wire::Member {
                 token: Some(token.into()),
                 sweep: details.sweep,
                 trial_json: details.settings_json,
-                resume: resume.map(Into::into),
-                threads: details.threads.unwrap_or(0),
-                exchange: None,
+                resume: resume.filter(|_| is_chief).map(Into::into),
+                threads: details.threads.filter(|_| is_chief).unwrap_or(0),
+                exchange,
             });
         }
         if !members.is_empty() {
             self.send(session, wire::coordinator_message::Body::Grant(wire::Grant { slot: slot.index, members }));
         }
         Ok(())
+    }
+
+    /// How a replica meets the others of its trial, if there can be others.
+    fn exchange(&self, token: Token) -> Option<wire::Exchange> {
+        let record = self.scheduler.trial(token.trial).filter(|record| record.trial.replicas.max > 1)?;
+        let chief = match token.replica {
+            0 => None,
+            _ => Some(self.scheduler.slot_of(token).and(record.chief_address.clone())?),
+        };
+        Some(wire::Exchange { secret: self.exchange_key.secret(token)?, chief })
     }
 
     /// Whether a checkpoint's file is as long as its row says; a look only, its reader checks the hash.

@@ -84,6 +84,17 @@ impl Driver {
             Fact::Trial(record) => self.remember_trial(record, maybe_over),
             Fact::AttemptStarted { token, slot } => self.attempt_started(token, slot),
             Fact::AttemptEnded { token, end } => self.attempt_ended(token, end),
+            Fact::ReplicaJoined { token, slot } => {
+                let ((host, device), Token { attempt, replica, .. }) = (self.names_of(slot), token);
+                let worker = slot.worker;
+                tracing::info!(%token, host, device, "a replica joins");
+                self.happened_to(token, &Happening::ReplicaJoined { attempt, replica, worker, host, device });
+            }
+            Fact::ReplicaLeft { token, slot, reason } => {
+                let ((host, device), Token { attempt, replica, .. }) = (self.names_of(slot), token);
+                tracing::info!(%token, host, device, reason, "a replica leaves");
+                self.happened_to(token, &Happening::ReplicaLeft { attempt, replica, host, device, reason });
+            }
         }
     }
 
@@ -125,13 +136,7 @@ impl Driver {
     fn attempt_started(&mut self, token: Token, slot: SlotId) {
         self.running.insert(token.trial, Running::new(0));
         self.forget_speed(slot);
-        let worker = self.scheduler.worker(slot.worker);
-        let host = worker.as_ref().map(|worker| worker.host.to_owned()).unwrap_or_default();
-        let device = worker
-            .and_then(|worker| {
-                worker.slots.iter().find(|place| place.index == slot.index).map(|place| place.device.to_owned())
-            })
-            .unwrap_or_default();
+        let (host, device) = self.names_of(slot);
         if let Some(sweep) = self.sweep_of(token) {
             let (attempt, worker) = (token.attempt, slot.worker);
             let happening = Happening::AttemptStarted { attempt, worker, host: host.clone(), device: device.clone() };
@@ -149,6 +154,12 @@ impl Driver {
         }
         if let Some(sweep) = self.sweep_of(token) {
             self.happened(&sweep, Some(token.trial), &Happening::AttemptEnded { attempt: token.attempt, end });
+        }
+    }
+
+    fn happened_to(&mut self, token: Token, happening: &Happening) {
+        if let Some(sweep) = self.sweep_of(token) {
+            self.happened(&sweep, Some(token.trial), happening);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use proto::convert::{Registration, Saying};
 use proto::wire;
+use std::collections::BTreeMap;
 use sweeps::ids::{Token, TrialId};
 use sweeps::scheduler::{Event, TrialRecord, Waiting};
 use sweeps::spec::model::Sweep;
@@ -28,6 +29,10 @@ pub(crate) enum Input {
     Explain {
         trial: TrialId,
         reply: oneshot::Sender<Option<Explained>>,
+    },
+    /// How many replicas train each running trial that has more than its chief.
+    Replicas {
+        reply: oneshot::Sender<BTreeMap<u64, u32>>,
     },
     Workers {
         reply: oneshot::Sender<Vec<wire::WorkerStatus>>,
@@ -103,4 +108,6 @@ pub(crate) struct Explained {
     pub(crate) waiting: Waiting,
     /// Paused with its whole sweep.
     pub(crate) sweep_paused: bool,
+    /// Number, host and device of each replica besides the chief.
+    pub(crate) replicas: Vec<(u32, (String, String))>,
 }

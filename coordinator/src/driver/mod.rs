@@ -16,6 +16,7 @@ pub(crate) use input::{Attach, Explained, Input, PricedTrial, Submission, Upload
 use crate::artifacts::Artifacts;
 use crate::clock::{Clock, unix_ms};
 use crate::lock::StoreLock;
+use crate::secret::ExchangeKey;
 use crate::store::{EventRow, Outcome, Pending, Reader, Store, StoreError};
 use crate::{Config, Error};
 use act::After;
@@ -101,6 +102,7 @@ pub(crate) struct Driver {
     /// Held for as long as anything may be written.
     _lock: StoreLock,
     store: Store,
+    exchange_key: ExchangeKey,
     artifacts: Arc<Artifacts>,
     scheduler: Scheduler,
     timing: sweeps::scheduler::Config,
@@ -149,6 +151,7 @@ impl Driver {
         closed: watch::Receiver<bool>,
     ) -> Result<(Self, Arc<Shared>), Error> {
         let restored = store.restore().await?;
+        let exchange_key = store.exchange_key().await?;
         let clock = Clock::start();
         let timing = sweeps::scheduler::Config::from_heartbeat(config.heartbeat_ms);
         let mut shown = BTreeMap::new();
@@ -178,6 +181,7 @@ impl Driver {
         let driver = Self {
             _lock: lock,
             store,
+            exchange_key,
             artifacts,
             scheduler,
             timing,
@@ -255,12 +259,13 @@ impl Driver {
                 self.after.push(After::reply(reply, result));
             }
             Input::Explain { trial, reply } => drop(reply.send(self.explain(trial))),
+            Input::Replicas { reply } => drop(reply.send(self.replica_counts())),
             Input::Workers { reply } => drop(reply.send(self.worker_statuses())),
             Input::Attach(attach) => self.attach(*attach),
             Input::Said { session, sequence, saying } => self.said(session, sequence, saying),
             Input::Detached { session } => self.detach(session),
             Input::MayUpload { token, reply } => {
-                let sweep = self.current_slot(token).and_then(|_| self.scheduler.trial(token.trial));
+                let sweep = self.chief_slot(token).and_then(|_| self.scheduler.trial(token.trial));
                 drop(reply.send(sweep.map(|record| record.sweep.clone())));
             }
             Input::Uploaded { upload, reply } => self.uploaded(*upload, reply),
@@ -353,24 +358,35 @@ impl Driver {
         self.happened("", None, &happening);
     }
 
-    /// Where the attempt of that token runs, if it does.
-    fn current_slot(&self, token: Token) -> Option<SlotId> {
-        match self.scheduler.trial(token.trial)?.state {
-            TrialState::Running { attempt, slot, .. } if token == Token::chief(token.trial, attempt) => Some(slot),
-            TrialState::Running { .. }
-            | TrialState::Pending
-            | TrialState::Paused
-            | TrialState::Completed
-            | TrialState::Failed { .. }
-            | TrialState::Cancelled => None,
+    /// Where the attempt of that token runs, if it does, and the token is its chief's.
+    fn chief_slot(&self, token: Token) -> Option<SlotId> {
+        self.scheduler.slot_of(token).filter(|_| token.replica == 0)
+    }
+
+    /// How many replicas train each running trial that has more than its chief.
+    fn replica_counts(&self) -> BTreeMap<u64, u32> {
+        let mut counts = BTreeMap::new();
+        for slot in self.scheduler.workers().flat_map(|worker| worker.slots) {
+            if let Some(trial) = slot.trial.filter(|_| slot.replica > 0) {
+                *counts.entry(trial.0).or_insert(1) += 1;
+            }
         }
+        counts
+    }
+
+    /// Host and device of a slot, for people.
+    fn names_of(&self, slot: SlotId) -> (String, String) {
+        let Some(worker) = self.scheduler.worker(slot.worker) else { return Default::default() };
+        let device = worker.slots.iter().find(|place| place.index == slot.index).map(|place| place.device.to_owned());
+        (worker.host.to_owned(), device.unwrap_or_default())
     }
 
     fn explain(&self, trial: TrialId) -> Option<Explained> {
         let record = self.scheduler.trial(trial)?.clone();
         let waiting = self.scheduler.explain(self.clock.now_ms(), trial).ok()?;
         let sweep_paused = self.scheduler.sweep(&record.sweep).is_some_and(|sweep| sweep.paused);
-        Some(Explained { record, waiting, sweep_paused })
+        let replicas = self.scheduler.replicas(trial).map(|(number, slot)| (number, self.names_of(slot))).collect();
+        Some(Explained { record, waiting, sweep_paused, replicas })
     }
 }
 

@@ -68,7 +68,8 @@ impl Driver {
             self.last_trial += 1;
             let id = TrialId(self.last_trial);
             let trial = priced.trial;
-            new.push(NewTrial { id, mult_adds: priced.mult_adds, epochs: trial.training.epochs });
+            let replicas = trial.training.replicas.into();
+            new.push(NewTrial { id, mult_adds: priced.mult_adds, epochs: trial.training.epochs, replicas });
             self.fresh.insert(id);
             rows.push(TrialRow {
                 id,
@@ -83,6 +84,7 @@ impl Driver {
                 mult_adds: priced.mult_adds,
                 params: priced.params,
                 epochs: trial.training.epochs,
+                replicas,
             });
         }
         let trials_new = new.len() as u64;

@@ -158,7 +158,8 @@ impl Driver {
             self.log(token, lines);
             return;
         }
-        match self.current_slot(token) {
+        match self.scheduler.slot_of(token) {
+            Some(slot) if slot.worker == worker && token.replica > 0 => self.report_replica(session, token, report),
             Some(slot) if slot.worker == worker => self.report_current(session, slot, token, report),
             Some(_) | None => self.refuse(session, token, &report),
         }
@@ -177,16 +178,45 @@ impl Driver {
             Report::Ended(end) => self.end(token, end),
             // Taken before: also of attempts that are over.
             Report::Log(_) => {}
-            Report::Listening(_) => {}
+            Report::Listening(address) => {
+                // Current a moment ago, in the same task.
+                let _ = self.tell_scheduler(Event::ChiefListening { token, address });
+            }
         }
     }
 
-    fn started(&mut self, session: u64, token: Token, started: wire::Started) {
-        let wire::Started { device, threads, instruction_set, libtorch, resumed_epoch } = started;
+    /// Of a replica only its end counts: the chief reports for all.
+    fn report_replica(&mut self, session: u64, token: Token, report: Report) {
+        match report {
+            Report::Started(started) => {
+                if self.is_wrong_trainer(token, &started) {
+                    self.stop(session, token, StopReason::Superseded);
+                    let reason = "the worker has started the scripted trainer for a trial without a script".to_owned();
+                    let _ = self.tell_scheduler(Event::AttemptEnded { token, end: AttemptEnd::Failed { reason } });
+                }
+            }
+            Report::Ended(end) => {
+                remember_token(&mut self.ended, token);
+                // Current a moment ago, in the same task.
+                let _ = self.tell_scheduler(Event::AttemptEnded { token, end });
+            }
+            Report::Points(_) | Report::EpochFinished { .. } | Report::Listening(_) | Report::Log(_) => {
+                tracing::debug!(%token, "a replica reported what is the chief's to report");
+            }
+        }
+    }
+
+    /// Made-up numbers must never look like real ones.
+    fn is_wrong_trainer(&self, token: Token, started: &wire::Started) -> bool {
         let scripted =
             self.sweep_of(token).and_then(|sweep| self.sweeps.get(&sweep)).is_some_and(|sweep| sweep.scripted);
-        if libtorch == NO_LIBTORCH && !scripted {
-            // Made-up numbers must never look like real ones.
+        started.libtorch == NO_LIBTORCH && !scripted
+    }
+
+    fn started(&mut self, session: u64, token: Token, started: wire::Started) {
+        let is_wrong = self.is_wrong_trainer(token, &started);
+        let wire::Started { device, threads, instruction_set, libtorch, resumed_epoch } = started;
+        if is_wrong {
             let reason = "the worker has started the scripted trainer for a trial without a script".to_owned();
             self.stop(session, token, StopReason::Superseded);
             self.end(token, AttemptEnd::Failed { reason });
@@ -214,7 +244,11 @@ impl Driver {
                 point.step = u64::from(epoch);
             }
         }
-        if let (Some(images), Some(guest)) = (self.put_speed(slot, &points), self.guests.get_mut(&slot.worker)) {
+        // What several slots did together says nothing of one.
+        let alone = self.scheduler.replicas(token.trial).next().is_none()
+            && !points.iter().any(|point| point.name == "replicas" && point.value > 1.0);
+        let images = self.put_speed(slot, &points).filter(|_| alone);
+        if let (Some(images), Some(guest)) = (images, self.guests.get_mut(&slot.worker)) {
             guest.mult_adds_per_second.insert(slot.index, images * trial.mult_adds as f64);
         }
         if let Some(facts) = self.sweeps.get(&sweep) {
@@ -271,8 +305,9 @@ impl Driver {
         let known = self.scheduler.trial(token.trial).is_some_and(|record| token.attempt <= record.attempts);
         if known {
             let at_ms = unix_ms();
-            let Token { trial, attempt, .. } = token;
-            let row = |text| LogRow { trial, attempt, at_ms, text };
+            let Token { trial, attempt, replica, .. } = token;
+            let name = |text| if replica == 0 { text } else { format!("replica {replica}: {text}") };
+            let row = |text| LogRow { trial, attempt, at_ms, text: name(text) };
             self.pending.logs.extend(lines.into_iter().map(row));
         }
     }
@@ -302,7 +337,7 @@ impl Driver {
 
     pub(super) fn uploaded(&mut self, upload: Uploaded, reply: super::input::Reply<u64>) {
         let Uploaded { token, epoch, step, bytes, sha256, best, file } = upload;
-        if self.current_slot(token).is_none() {
+        if self.chief_slot(token).is_none() {
             let status =
                 Status::failed_precondition(format!("{token} is not current any more: its checkpoint is not wanted"));
             self.after.push(After::reply(reply, Err(status)));
@@ -337,6 +372,7 @@ impl Driver {
             let slots = worker.slots.iter().map(|slot| wire::SlotStatus {
                 device: slot.device.to_owned(),
                 trials: slot.trial.iter().map(|trial| trial.0).collect(),
+                replica: slot.replica,
                 mult_adds_per_second: guest
                     .and_then(|guest| guest.mult_adds_per_second.get(&slot.index).copied())
                     .unwrap_or(0.0),

@@ -39,7 +39,13 @@ impl Sweeps for Service {
     async fn status(&self, request: Request<wire::StatusRequest>) -> Result<Response<wire::StatusReply>, Status> {
         let wire::StatusRequest { sweep } = request.into_inner();
         match self.shared.reader.status(&sweep).await.map_err(cannot_read)? {
-            Some(status) => Ok(Response::new(status)),
+            Some(mut status) => {
+                let counts = self.ask(|reply| Input::Replicas { reply }).await?;
+                for trial in status.trials.iter_mut().filter(|trial| trial.state == "running") {
+                    trial.replicas = counts.get(&trial.id).copied().unwrap_or(1);
+                }
+                Ok(Response::new(status))
+            }
             None => Err(self.no_sweep(&sweep).await),
         }
     }

@@ -37,7 +37,7 @@ pub(super) fn explain(
     place: &TrialPlace,
     attempts: Vec<wire::AttemptStatus>,
 ) -> wire::ExplainReply {
-    let Explained { record, waiting, sweep_paused } = explained;
+    let Explained { record, waiting, sweep_paused, replicas } = explained;
     let TrialPlace { number, alpha, resolution, host, device, started_ms } = place;
     let what = format!(
         "Trial {} (number {number} of {}, alpha {alpha}, resolution {resolution})",
@@ -59,7 +59,17 @@ pub(super) fn explain(
                 Some(StopReason::Cancel) => "; it is being cancelled",
                 Some(StopReason::Superseded) => "; it is being stopped",
             };
-            format!("runs on {host}, {device} (worker {}){attempt}; {epochs}{ending}", slot.worker)
+            let helped = match replicas.as_slice() {
+                [] => String::new(),
+                others => {
+                    let others: Vec<String> = others
+                        .iter()
+                        .map(|(number, (host, device))| format!("replica {number} on {host}, {device}"))
+                        .collect();
+                    format!("; it is helped by {}", others.join("; "))
+                }
+            };
+            format!("runs on {host}, {device} (worker {}){attempt}{helped}; {epochs}{ending}", slot.worker)
         }
         TrialState::Completed => format!("is completed; {epochs}"),
         TrialState::Failed { reason } => {
@@ -84,6 +94,10 @@ pub(super) fn explain(
         "host": host,
         "device": device,
         "attempt_started_ms": started_ms,
+        "chief_address": record.chief_address,
+        "replicas": replicas.iter().map(|(number, (host, device))| {
+            json!({"replica": number, "host": host, "device": device})
+        }).collect::<Vec<_>>(),
     });
     wire::ExplainReply {
         state: record.state.word().to_owned(),
@@ -118,6 +132,10 @@ fn waits(waiting: &Waiting, sweep: &str, number: u32, sweep_paused: bool) -> Str
         Waiting::ConcurrencyLimit { limit } => {
             format!("waits because its sweep runs at most {limit} trials at a time (max_concurrent_trials)")
         }
+        Waiting::SlotsForReplicas { trial } => format!(
+            "waits although a slot is free: it is kept for trial {trial}, which has just begun and must have several \
+             replicas (training.replicas)"
+        ),
         Waiting::BetterSlotSoon { slot } => {
             format!(
                 "waits although a slot is free: slot {} of worker {} would finish it earlier",
@@ -131,7 +149,7 @@ fn waits(waiting: &Waiting, sweep: &str, number: u32, sweep_paused: bool) -> Str
 mod tests {
     use super::*;
     use sweeps::ids::{SlotId, TrialId, WorkerId};
-    use sweeps::scheduler::{NewTrial, TrialRecord};
+    use sweeps::scheduler::{NewTrial, ReplicaLimits, TrialRecord};
 
     #[test]
     fn names_that_are_close_are_suggested() {
@@ -165,20 +183,29 @@ mod tests {
             (
                 running,
                 Waiting::NotWaiting,
-                "runs on gpu1, cuda:0 (worker 000000000000000a), attempt 2; 3 of 10 epochs are done; it is being paused",
+                "runs on gpu1, cuda:0 (worker 000000000000000a), attempt 2; it is helped by replica 3 on gpu2, cuda:1; \
+                 3 of 10 epochs are done; it is being paused",
             ),
             (failed, Waiting::NotWaiting, "has failed after 3 of 10 epochs are done: loss is NaN"),
         ] {
             let record = TrialRecord {
-                trial: NewTrial { id: TrialId(7), mult_adds: 1, epochs: 10 },
+                trial: NewTrial {
+                    id: TrialId(7),
+                    mult_adds: 1,
+                    epochs: 10,
+                    replicas: ReplicaLimits { min: 1, max: 2 },
+                },
                 sweep: "s".to_owned(),
                 state,
                 attempts: 2,
                 restarts: 0,
                 losses: 0,
                 epochs_done: 3,
+                replicas_started: 0,
+                chief_address: None,
             };
-            let explained = Explained { record, waiting, sweep_paused: false };
+            let replicas = vec![(3, ("gpu2".to_owned(), "cuda:1".to_owned()))];
+            let explained = Explained { record, waiting, sweep_paused: false, replicas };
             let place = TrialPlace {
                 number: 2,
                 alpha: 0.5,

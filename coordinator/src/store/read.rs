@@ -342,6 +342,7 @@ fn trial_status(row: &SqliteRow, scripted: bool) -> Result<wire::TrialStatus, sq
         ended_ms: time("ended_ms")?,
         scripted,
         train_seconds: row.try_get::<i64, _>("train_ms")? as f64 / 1000.0,
+        replicas: 0,
     })
 }
 

@@ -1,13 +1,16 @@
 //! What a starting coordinator reads back.
 
 use super::{Store, StoreError, unsigned};
+use crate::secret::{ExchangeKey, KEY_BYTES};
 use serde::de::DeserializeOwned;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
 use sweeps::event::Happening;
 use sweeps::ids::TrialId;
-use sweeps::scheduler::{NewTrial, SweepRecord, TrialRecord, TrialState};
+use sweeps::scheduler::{NewTrial, ReplicaLimits, SweepRecord, TrialRecord, TrialState};
 use sweeps::spec::model::Sweep;
 
 /// All that the driver starts from.
@@ -28,6 +31,21 @@ pub(crate) struct Restored {
 }
 
 impl Store {
+    /// The key of the secrets that replicas share; drawn the first time it is asked for.
+    pub(crate) async fn exchange_key(&mut self) -> Result<ExchangeKey, StoreError> {
+        let query = sqlx::query_scalar::<_, Option<Vec<u8>>>("SELECT exchange_key FROM store");
+        let found = query.fetch_one(self.connection().await?).await.map_err(self.error("reading its key"))?;
+        if let Some(bytes) = found.and_then(|bytes| <[u8; KEY_BYTES]>::try_from(bytes).ok()) {
+            return Ok(ExchangeKey::new(bytes));
+        }
+        let mut bytes = [0; KEY_BYTES];
+        let drawn = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+        drawn.map_err(sqlx::Error::Io).map_err(self.error("drawing its key from /dev/urandom"))?;
+        let query = sqlx::query("UPDATE store SET exchange_key = ?").bind(bytes.as_slice());
+        query.execute(self.connection().await?).await.map_err(self.error("writing its key"))?;
+        Ok(ExchangeKey::new(bytes))
+    }
+
     /// Files that rows name.
     pub(crate) async fn artifact_files(&mut self) -> Result<BTreeSet<String>, StoreError> {
         let rows = sqlx::query_scalar("SELECT file FROM checkpoints").fetch_all(self.connection().await?).await;
@@ -55,7 +73,8 @@ impl Store {
             sweeps.push(SweepRecord { sweep: name, limits, asked, paused, trials: Vec::new() });
         }
         let query = sqlx::query(
-            "SELECT id, sweep, mult_adds, epochs, state_json, attempts, restarts, losses, epochs_done
+            "SELECT id, sweep, mult_adds, epochs, state_json, attempts, restarts, losses, epochs_done,
+             replicas_min, replicas_max, replicas_started, chief_address
              FROM trials ORDER BY id",
         );
         let rows = query.fetch_all(self.connection().await?).await.map_err(self.error("reading its trials"))?;
@@ -83,7 +102,9 @@ impl Store {
 
     fn trial_record(&self, row: &SqliteRow) -> Result<TrialRecord, StoreError> {
         let id = TrialId(unsigned(self.get(row, "id")?));
-        let trial = NewTrial { id, mult_adds: unsigned(self.get(row, "mult_adds")?), epochs: self.get(row, "epochs")? };
+        let replicas = ReplicaLimits { min: self.get(row, "replicas_min")?, max: self.get(row, "replicas_max")? };
+        let mult_adds = unsigned(self.get(row, "mult_adds")?);
+        let trial = NewTrial { id, mult_adds, epochs: self.get(row, "epochs")?, replicas };
         Ok(TrialRecord {
             trial,
             sweep: self.get(row, "sweep")?,
@@ -92,6 +113,8 @@ impl Store {
             restarts: self.get(row, "restarts")?,
             losses: self.get(row, "losses")?,
             epochs_done: self.get(row, "epochs_done")?,
+            replicas_started: self.get(row, "replicas_started")?,
+            chief_address: self.get(row, "chief_address")?,
         })
     }
 

@@ -5,7 +5,7 @@ use sqlx::{Connection, QueryBuilder, Row, Sqlite, SqliteConnection};
 use std::collections::BTreeMap;
 use sweeps::ids::{SlotId, Token, TrialId, WorkerId};
 use sweeps::metrics::Goal;
-use sweeps::scheduler::{TrialRecord, TrialState};
+use sweeps::scheduler::{ReplicaLimits, TrialRecord, TrialState};
 
 /// Rows put in by one statement. Few enough that the statements of all sizes stay prepared.
 const ROWS_PER_STATEMENT: usize = 32;
@@ -120,6 +120,7 @@ pub(crate) struct TrialRow {
     pub(crate) mult_adds: u64,
     pub(crate) params: u64,
     pub(crate) epochs: u32,
+    pub(crate) replicas: ReplicaLimits,
 }
 
 /// What a trainer says of itself when it runs.
@@ -335,7 +336,7 @@ async fn put_trials(connection: &mut SqliteConnection, rows: &[TrialRow]) -> Res
     for rows in rows.chunks(ROWS_PER_STATEMENT) {
         let mut query = QueryBuilder::<Sqlite>::new(
             "INSERT INTO trials (id, sweep, key, number, alpha, resolution, seed, parameters_json, settings_json,
-             mult_adds, params, epochs, state, state_json) ",
+             mult_adds, params, epochs, replicas_min, replicas_max, state, state_json) ",
         );
         query.push_values(rows, |mut values, row| {
             values
@@ -351,6 +352,8 @@ async fn put_trials(connection: &mut SqliteConnection, rows: &[TrialRow]) -> Res
                 .push_bind(signed(row.mult_adds))
                 .push_bind(signed(row.params))
                 .push_bind(row.epochs)
+                .push_bind(row.replicas.min)
+                .push_bind(row.replicas.max)
                 .push_bind(pending.word())
                 .push_bind(&state_json);
         });
@@ -378,15 +381,17 @@ async fn clear_sweep(connection: &mut SqliteConnection, sweep: &str, outcome: &m
 }
 
 async fn put_record(connection: &mut SqliteConnection, record: &TrialRecord, at_ms: i64) -> Result<(), sqlx::Error> {
-    let TrialRecord { trial, sweep: _, state, attempts, restarts, losses, epochs_done } = record;
+    let TrialRecord { trial, sweep: _, state, attempts, restarts, losses, epochs_done, .. } = record;
+    let TrialRecord { replicas_started, chief_address, .. } = record;
     let query = sqlx::query(
         "UPDATE trials SET state = ?1, state_json = ?2, attempts = ?3, restarts = ?4, losses = ?5, epochs_done = ?6,
-         ended_ms = CASE WHEN ?7 THEN coalesce(ended_ms, ?8) END
-         WHERE id = ?9",
+         ended_ms = CASE WHEN ?7 THEN coalesce(ended_ms, ?8) END, replicas_started = ?9, chief_address = ?10
+         WHERE id = ?11",
     );
     let query =
         query.bind(state.word()).bind(proto::convert::to_json(state)).bind(attempts).bind(restarts).bind(losses);
-    let query = query.bind(epochs_done).bind(state.is_over()).bind(at_ms).bind(signed(trial.id.0));
+    let query = query.bind(epochs_done).bind(state.is_over()).bind(at_ms);
+    let query = query.bind(replicas_started).bind(chief_address).bind(signed(trial.id.0));
     query.execute(connection).await.map(drop)
 }
 

@@ -56,6 +56,35 @@ pub struct NewTrial {
     pub mult_adds: u64,
     /// Epochs in all.
     pub epochs: u32,
+    /// How many replicas train it.
+    #[serde(default)]
+    pub replicas: ReplicaLimits,
+}
+
+/// How many replicas train one trial, its chief included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaLimits {
+    /// So many come before pending trials; at least 1.
+    pub min: u32,
+    /// Up to so many on slots that nothing else can use; at least `min`.
+    pub max: u32,
+}
+
+impl ReplicaLimits {
+    /// The chief alone.
+    pub const ONE: Self = Self { min: 1, max: 1 };
+}
+
+impl Default for ReplicaLimits {
+    fn default() -> Self {
+        Self::ONE
+    }
+}
+
+impl From<crate::spec::model::Replicas> for ReplicaLimits {
+    fn from(replicas: crate::spec::model::Replicas) -> Self {
+        Self { min: replicas.min(), max: replicas.max() }
+    }
 }
 
 /// A slot that a worker offers.
@@ -135,7 +164,14 @@ pub enum Event {
         /// How long it took.
         duration_ms: Millis,
     },
-    /// An attempt is over and its trainer's process is gone.
+    /// The chief of an attempt serves its parameters: other replicas may join it. Told twice it changes nothing.
+    ChiefListening {
+        /// Who says so.
+        token: Token,
+        /// `HOST:PORT`; on loopback only workers of the same host can join.
+        address: String,
+    },
+    /// An attempt, or one replica of it, is over and its trainer's process is gone.
     AttemptEnded {
         /// Who says so.
         token: Token,
@@ -342,6 +378,23 @@ pub enum Fact {
         /// How.
         end: AttemptEnd,
     },
+    /// A replica joined a running attempt, or was found to train on after a restart. History alone: who helps whom
+    /// is not restored, but learnt again from the workers.
+    ReplicaJoined {
+        /// Its token.
+        token: Token,
+        /// Where.
+        slot: SlotId,
+    },
+    /// It does not take part any more.
+    ReplicaLeft {
+        /// Its token.
+        token: Token,
+        /// Where it was.
+        slot: SlotId,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// All that the scheduler remembers of a trial.
@@ -361,6 +414,10 @@ pub struct TrialRecord {
     pub losses: u32,
     /// Epochs finished.
     pub epochs_done: u32,
+    /// Replicas that ever joined it, over all attempts: the next one's number is one more, so that none is used twice.
+    pub replicas_started: u32,
+    /// While it runs: where its chief serves the parameters, once it does.
+    pub chief_address: Option<String>,
 }
 
 /// All that the scheduler remembers of a sweep, as the store gives it back after a restart.
@@ -472,6 +529,11 @@ pub enum Waiting {
     ConcurrencyLimit {
         /// `max_concurrent_trials`.
         limit: u32,
+    },
+    /// A slot is free, but kept for replicas without which a trial that has just begun is not to train.
+    SlotsForReplicas {
+        /// Which.
+        trial: TrialId,
     },
     /// A slot is free, but a busy one would finish the trial earlier.
     BetterSlotSoon {

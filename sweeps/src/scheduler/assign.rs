@@ -9,11 +9,14 @@
 //! Waiting rests on estimates alone. Where there are none, no slot stays free: of a sweep that was never
 //! measured only the relative sizes are known, which say who goes where, but nobody waits. An estimate that
 //! has passed is believed less and less; and every heartbeat all is planned anew.
+//!
+//! Slots of replicas beyond what their trials must have count as free here, as many as pending trials could use.
 
 use super::Scheduler;
 use super::fleet::SPEED_ONE;
 use super::plan::{Choice, Expected, Plan};
-use crate::ids::{SlotId, TrialId, WorkerId};
+use super::queue::Turn;
+use crate::ids::{SlotId, TrialId};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -31,23 +34,33 @@ impl Scheduler {
         }
         self.assign_at = None;
         self.waits.clear();
-        if !self.fleet.has_free() || self.turns.is_empty() {
-            return;
-        }
-        self.postpone_overdue();
-        // Grants make sweeps reach their limits; what is then left may be few enough to be planned.
-        while self.fleet.has_free() && self.pending_whose_turn_it_is() > PLANNED_MAX {
-            if !self.grant_what_fits() {
-                break;
+        self.fill_to_min();
+        if !self.turns.is_empty() && (self.fleet.has_free() || !self.surplus.is_empty()) {
+            self.postpone_overdue();
+            if self.pending_whose_turn_it_is() > PLANNED_MAX {
+                self.make_room(self.startable().saturating_sub(self.fleet.free_count()));
+            }
+            // Grants make sweeps reach their limits; what is then left may be few enough to be planned.
+            while self.has_room() && self.pending_whose_turn_it_is() > PLANNED_MAX {
+                if !self.grant_what_fits() {
+                    break;
+                }
+            }
+            if self.pending_whose_turn_it_is() <= PLANNED_MAX {
+                self.grant_as_planned();
+            }
+            if (self.fleet.has_free() || !self.surplus.is_empty()) && !self.turns.is_empty() {
+                self.assign_at = Some(self.now.saturating_add(self.config.heartbeat_ms.max(1)));
             }
         }
-        if self.pending_whose_turn_it_is() <= PLANNED_MAX {
-            self.grant_as_planned();
-        }
-        if self.fleet.has_free() && !self.turns.is_empty() {
-            self.assign_at = Some(self.now.saturating_add(self.config.heartbeat_ms.max(1)));
-        }
+        self.join_idle();
         self.assign_due = false;
+    }
+
+    /// How many pending trials could begin, were there slots.
+    fn startable(&self) -> usize {
+        let of_sweep = |turn: &Turn| self.sweeps[turn.3].queue.len().min(self.sweeps[turn.3].headroom());
+        self.turns.iter().map(of_sweep).sum()
     }
 
     fn pending_whose_turn_it_is(&self) -> usize {
@@ -60,17 +73,25 @@ impl Scheduler {
         let mut grants = Vec::new();
         let mut waits = BTreeMap::new();
         let mut without_estimate = Vec::new();
-        let mut plan = Plan::new(&self.fleet, self.now, PLANNED_MAX);
+        let wanted = self.startable().saturating_sub(self.fleet.free_count());
+        let offered = self.pick_surplus(wanted.min(PLANNED_MAX), |_| true);
+        let mut room = (self.fleet.free_count() + offered.len()).saturating_sub(self.kept_for_replicas());
+        let as_free: Vec<_> = offered.iter().map(|&(_, slot)| (self.slot_speed(slot), slot)).collect();
+        let mut plan = Plan::new(&self.fleet, self.now, PLANNED_MAX, &as_free);
         for (sweep, work, trial) in self.first_pending(PLANNED_MAX) {
             let headroom = headroom.entry(sweep).or_insert_with(|| self.sweeps[sweep].headroom());
             if *headroom == 0 {
                 continue;
+            }
+            if room == 0 {
+                break;
             }
             let expected = self.expected(sweep, work);
             match plan.assign(expected, self.trials.get(&trial).and_then(|entry| entry.avoid)) {
                 None => break,
                 Some(Choice::Free(slot)) => {
                     *headroom -= 1;
+                    room = room.saturating_sub(self.slots_needed(trial));
                     grants.push((trial, slot));
                 }
                 Some(Choice::Busy(slot)) if expected.is_measured => {
@@ -81,7 +102,8 @@ impl Scheduler {
         }
         // Slots so slow that the plan has no use for them take the least of what must not wait.
         without_estimate.retain(|(_, sweep)| headroom.get(sweep).is_some_and(|&headroom| headroom > 0));
-        let idle = plan.into_free();
+        let mut idle = plan.into_free();
+        idle.truncate(room);
         let least = without_estimate.split_off(without_estimate.len().saturating_sub(idle.len()));
         for ((trial, sweep), slot) in least.into_iter().zip(idle) {
             if let Some(headroom) = headroom.get_mut(&sweep).filter(|headroom| **headroom > 0) {
@@ -90,10 +112,13 @@ impl Scheduler {
             }
         }
         for (trial, slot) in grants {
+            if let Some(&(token, _)) = offered.iter().find(|&&(_, offered)| offered == slot) {
+                self.release(token, "a pending trial needs its slot");
+            }
             self.grant(trial, slot);
         }
         // Where no slot is left, that alone is the reason.
-        if self.fleet.has_free() {
+        if self.fleet.has_free() || !self.surplus.is_empty() {
             self.waits = waits;
         }
     }
@@ -110,7 +135,7 @@ impl Scheduler {
     /// One grant for many trials: the fastest free slot takes the longest trial that it would finish in time.
     /// False if there is none, which is then true of slower slots too.
     fn grant_what_fits(&mut self) -> bool {
-        let Some((speed, slot)) = self.fastest_free(None) else { return false };
+        let Some((speed, slot)) = self.fastest_free(|_| true) else { return false };
         let end_ms = self.expected_end_ms();
         let mut choice = None;
         for &(_, _, _, index) in self.turns.iter().take(LOOK_AHEAD) {
@@ -131,7 +156,7 @@ impl Scheduler {
         }
         let Some(trial) = choice else { return false };
         let avoids = self.trials.get(&trial).and_then(|entry| entry.avoid) == Some(slot.worker);
-        let elsewhere = if avoids { self.fastest_free(Some(slot.worker)) } else { None };
+        let elsewhere = if avoids { self.fastest_free(|other| other.worker != slot.worker) } else { None };
         self.grant(trial, elsewhere.map_or(slot, |(_, slot)| slot));
         true
     }
@@ -152,11 +177,10 @@ impl Scheduler {
         1.001 * together_ms.max(longest_ms * SPEED_ONE as f64 / self.fleet.mean_speed() as f64)
     }
 
-    /// The fastest free slot, not of that worker, with its speed.
-    fn fastest_free(&self, avoid: Option<WorkerId>) -> Option<(u64, SlotId)> {
-        let allowed = |slot: &SlotId| Some(slot.worker) != avoid;
-        let measured = self.fleet.free.iter().map(|&(Reverse(speed), slot)| (speed, slot)).find(|(_, s)| allowed(s));
-        let unmeasured = self.fleet.free_unmeasured.iter().copied().find(allowed);
+    /// The fastest free slot that is allowed, with its speed.
+    pub(super) fn fastest_free(&self, allowed: impl Fn(SlotId) -> bool) -> Option<(u64, SlotId)> {
+        let measured = self.fleet.free.iter().map(|&(Reverse(speed), slot)| (speed, slot)).find(|&(_, s)| allowed(s));
+        let unmeasured = self.fleet.free_unmeasured.iter().copied().find(|&slot| allowed(slot));
         let unmeasured = unmeasured.map(|slot| (self.fleet.mean_speed(), slot));
         match (measured, unmeasured) {
             (Some(one), Some(other)) if other.0 > one.0 => Some(other),

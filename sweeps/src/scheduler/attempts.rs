@@ -1,6 +1,7 @@
 //! What trainers report: epochs, and how an attempt ended; and what follows for the trial.
 
 use super::fleet::{SPEED_ONE, duration_ms};
+use super::replicas::Replicas;
 use super::state::{Entry, Lease};
 use super::{AttemptEnd, Command, Fact, Millis, Refusal, Scheduler, StopReason, TrialState};
 use crate::ids::{SlotId, Token, TrialId};
@@ -16,9 +17,18 @@ impl Scheduler {
     /// The slot on which that token is current.
     pub(super) fn current(&self, token: Token) -> Result<SlotId, Refusal> {
         let stale = Refusal::StaleToken(token);
-        match self.trials.get(&token.trial).map(|entry| &entry.record.state) {
-            Some(&TrialState::Running { attempt, slot, .. }) if token == Token::chief(token.trial, attempt) => Ok(slot),
-            Some(_) | None => Err(stale),
+        let Some(entry) = self.trials.get(&token.trial) else { return Err(stale) };
+        match entry.record.state {
+            TrialState::Running { attempt, slot, .. } if token == Token::chief(token.trial, attempt) => Ok(slot),
+            TrialState::Running { attempt, .. } if attempt == token.attempt && token.incarnation == 1 => {
+                entry.replicas.slots.get(&token.replica).copied().ok_or(stale)
+            }
+            TrialState::Running { .. }
+            | TrialState::Pending
+            | TrialState::Paused
+            | TrialState::Completed
+            | TrialState::Failed { .. }
+            | TrialState::Cancelled => Err(stale),
         }
     }
 
@@ -26,6 +36,10 @@ impl Scheduler {
     pub(super) fn epoch_finished(&mut self, token: Token, epoch: u32, took_ms: Millis) -> Result<(), Refusal> {
         let id = self.current(token)?;
         self.renew(id.worker);
+        if token.replica > 0 {
+            // Epochs are counted by the chief.
+            return Ok(());
+        }
         let Some(entry) = self.trials.get_mut(&token.trial) else { return Ok(()) };
         let record = &mut entry.record;
         let epoch = epoch.min(record.trial.epochs);
@@ -44,28 +58,30 @@ impl Scheduler {
             return Ok(());
         }
         lease.epoch = epoch;
+        if entry.replicas.epoch_finished() {
+            // How fast the slot alone is cannot be told from that.
+            self.estimate(token.trial);
+            return Ok(());
+        }
         let took_ms = took_ms.max(1) as f64;
         let work = mult_adds.max(1) as f64;
         let speed = slot.speed.millionths.unwrap_or(mean_speed) as f64 / SPEED_ONE as f64;
         let work_per_ms = *self.sweeps[sweep].work_per_ms.get_or_insert(work / took_ms / speed);
         self.last_work_per_ms = work_per_ms;
         slot.speed.measure(work / work_per_ms, took_ms);
-        self.estimate(id);
+        self.estimate(token.trial);
         Ok(())
     }
 
-    /// Says anew when the slot will be free: what its trial has left, at the slot's speed.
-    fn estimate(&mut self, id: SlotId) {
-        let mean_speed = self.fleet.mean_speed();
-        let slot = self.workers.get_mut(&id.worker).and_then(|worker| worker.slots.get_mut(&id.index));
-        let Some(slot) = slot else { return };
-        let speed = slot.speed.millionths.unwrap_or(mean_speed);
-        let Some(lease) = slot.lease.as_mut() else { return };
-        let expected_ms =
-            self.trials.get(&lease.token.trial).and_then(|entry| self.sweeps[entry.sweep].expected_ms(entry.work()));
-        lease.estimated_at = self.now;
-        lease.free_at = expected_ms.map(|expected_ms| self.now.saturating_add(duration_ms(expected_ms, speed)));
-        self.refresh_slot(id);
+    /// Says anew when the trial's slots will be free: what it has left, at their speeds together.
+    fn estimate(&mut self, trial: TrialId) {
+        let Some(entry) = self.trials.get(&trial) else { return };
+        let speed = self.speed_together(entry);
+        let work = entry.work();
+        let expected_ms = self.sweeps[entry.sweep].expected_ms(work);
+        let guess_ms = duration_ms(work as f64 / self.last_work_per_ms, speed);
+        let free_at = expected_ms.map(|expected_ms| self.now.saturating_add(duration_ms(expected_ms, speed)));
+        self.set_end(trial, free_at, free_at.unwrap_or(self.now.saturating_add(guess_ms)));
     }
 
     /// Begins the next attempt of a pending trial on a free slot.
@@ -73,6 +89,8 @@ impl Scheduler {
         let Some(session) = self.workers.get(&slot.worker).and_then(super::state::Worker::live_session) else { return };
         let Some(entry) = self.trials.get_mut(&trial) else { return };
         entry.record.attempts += 1;
+        entry.replicas = Replicas::default();
+        let needs_replicas = entry.record.trial.replicas.min > 1;
         let attempt = entry.record.attempts;
         let token = Token::chief(trial, attempt);
         self.set_state(trial, TrialState::Running { attempt, slot, stopping: None });
@@ -80,8 +98,10 @@ impl Scheduler {
         if let Some(place) = place {
             place.lease = Some(Lease { token, epoch: 0, estimated_at: self.now, free_at: None });
         }
-        self.estimate(slot);
-        self.refresh_slot(slot);
+        if needs_replicas {
+            self.starting.insert(trial, self.now.saturating_add(2 * self.config.lease_ms));
+        }
+        self.estimate(trial);
         self.outbox.attempts.push(Fact::AttemptStarted { token, slot });
         self.outbox.actions.push(Command::Grant { slot, session, members: vec![token] });
     }
@@ -96,17 +116,23 @@ impl Scheduler {
     /// Ends what the slot trains, if anything, and decides what becomes of the trial.
     pub(super) fn end_slot(&mut self, id: SlotId, end: AttemptEnd, counts: Counts) {
         let slot = self.workers.get_mut(&id.worker).and_then(|worker| worker.slots.get_mut(&id.index));
-        let Some(lease) = slot.and_then(|slot| slot.lease.take()) else { return };
+        let Some(slot) = slot else { return };
+        let Some(token) = slot.lease.as_ref().map(|lease| lease.token) else { return };
+        if token.replica > 0 {
+            self.replica_ended(token, end);
+            return;
+        }
+        slot.lease = None;
         self.refresh_slot(id);
-        let token = lease.token;
         let Some(entry) = self.trials.get_mut(&token.trial) else { return };
         let limits = &self.sweeps[entry.sweep].limits;
         let next = after(entry, &end, counts, limits.max_restarts, limits.max_losses);
         if matches!(end, AttemptEnd::Crashed { .. } | AttemptEnd::Lost { .. }) {
             entry.avoid = Some(id.worker);
         }
-        self.outbox.attempts.push(Fact::AttemptEnded { token, end });
+        // Replicas leave before.
         self.set_state(token.trial, next);
+        self.outbox.attempts.push(Fact::AttemptEnded { token, end });
     }
 }
 

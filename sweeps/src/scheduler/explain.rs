@@ -29,6 +29,12 @@ impl Scheduler {
         if let (0, Some(limit)) = (sweep.headroom(), sweep.max_concurrent_trials()) {
             return Ok(Waiting::ConcurrencyLimit { limit });
         }
+        if self.fleet.has_free()
+            && let Some((&trial, _)) = self.starting.first_key_value()
+            && !self.has_room()
+        {
+            return Ok(Waiting::SlotsForReplicas { trial });
+        }
         if let Some(&slot) = self.waits.get(&trial) {
             return Ok(Waiting::BetterSlotSoon { slot });
         }

@@ -98,6 +98,10 @@ impl Fleet {
         !self.free.is_empty() || !self.free_unmeasured.is_empty()
     }
 
+    pub(super) fn free_count(&self) -> usize {
+        self.free.len() + self.free_unmeasured.len()
+    }
+
     /// What busy slots have still to do, in milliseconds of a slot of speed 1.
     pub(super) fn busy_backlog_ms(&self, now: Millis) -> f64 {
         self.busy_until.saturating_sub(u128::from(now) * self.busy_speed) as f64 / SPEED_ONE as f64

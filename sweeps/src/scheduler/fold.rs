@@ -42,7 +42,10 @@ pub fn fold<'a>(facts: impl IntoIterator<Item = &'a Fact>) -> Vec<SweepRecord> {
             Fact::Trial(record) => {
                 trials.insert(record.trial.id, record);
             }
-            Fact::AttemptStarted { .. } | Fact::AttemptEnded { .. } => {}
+            Fact::AttemptStarted { .. }
+            | Fact::AttemptEnded { .. }
+            | Fact::ReplicaJoined { .. }
+            | Fact::ReplicaLeft { .. } => {}
         }
     }
     for record in trials.into_values() {

@@ -16,6 +16,7 @@ impl Scheduler {
         self.check_sweeps();
         self.check_workers();
         self.check_fleet();
+        self.check_replicas();
         let outbox = &self.outbox;
         let nothing_left = outbox.sweeps.is_empty()
             && outbox.touched.is_empty()
@@ -84,7 +85,8 @@ impl Scheduler {
             }
         }
         let running: usize = self.sweeps.iter().map(|sweep| sweep.by_state[RUNNING].len()).sum();
-        assert_eq!(leases, running, "leases and running trials");
+        let replicas: usize = self.trials.values().map(|entry| entry.replicas.slots.len()).sum();
+        assert_eq!(leases, running + replicas, "leases, running trials and replicas");
     }
 
     fn check_fleet(&self) {
@@ -97,14 +99,18 @@ impl Scheduler {
             }
         }
         assert_eq!(fleet, self.fleet, "the fleet");
-        if !self.fleet.has_free() {
-            assert!(self.waits.is_empty(), "trials wait for a better slot while none is free");
+        if !self.fleet.has_free() && self.surplus.is_empty() {
+            assert!(self.waits.is_empty(), "trials wait for a better slot while none can be had");
         }
         // Whoever could run waits for a reason, and the reason is looked at again.
         if self.fleet.has_free() && !self.turns.is_empty() {
             assert!(self.assign_at.is_some(), "a slot is free, a trial is pending, and nobody will look again");
             let awaited = self.fleet.busy.values().any(|slots| !slots.is_empty());
-            assert!(awaited, "a slot is free and a trial is pending, but no busy slot is worth waiting for");
+            let due = self.assign_at.is_some_and(|at| at <= self.now);
+            assert!(
+                awaited || due || !self.has_room(),
+                "a slot is free and a trial is pending, but no busy slot is worth waiting for"
+            );
         }
     }
 }

@@ -23,11 +23,19 @@ impl Scheduler {
             Some(_) | None => {}
         }
         let listed: BTreeSet<(u32, Token)> = holding.iter().copied().collect();
+        if let Some(known) = self.workers.get_mut(&worker) {
+            // Nothing that follows may be told to its old stream.
+            known.attached = false;
+        }
         self.lose_unlisted(worker, offers.len(), &listed);
         self.attach(worker, session, host, offers);
         if self.workers.get(&worker).is_some_and(|known| known.draining) {
             // Without a stream it could not be told, or it was and its answer is on its way.
             self.outbox.actions.push(Command::Drain { worker, session });
+        }
+        // Of two on one slot the newer one trains, and the other's end is not yet acknowledged.
+        for &(index, token) in listed.iter().rev().filter(|(_, token)| token.replica > 0) {
+            self.adopt(SlotId { worker, index }, token);
         }
         for (index, token) in listed {
             let slot = SlotId { worker, index };
@@ -64,6 +72,7 @@ impl Scheduler {
         let deadline = self.now.saturating_add(self.config.lease_ms);
         let (mut old, draining) = match self.workers.remove(&worker) {
             Some(mut known) => {
+                self.leave_host(worker, &known.host);
                 self.deadlines.remove(&(known.deadline, worker));
                 for (&index, slot) in &mut known.slots {
                     self.fleet.remove(SlotId { worker, index }, std::mem::take(&mut slot.place));
@@ -82,6 +91,7 @@ impl Scheduler {
             slots.insert(index, slot);
         }
         self.deadlines.insert((deadline, worker));
+        self.hosts.entry(host.clone()).or_default().insert(worker);
         self.workers.insert(worker, Worker { host, session: Some(session), attached: true, draining, deadline, slots });
         self.refresh_slots(worker);
     }
@@ -129,6 +139,7 @@ impl Scheduler {
         if let Some(known) = self.workers.get_mut(&worker) {
             known.draining = true;
         }
+        self.release_of_worker(worker, "its worker takes no more leases");
         self.refresh_slots(worker);
         Ok(())
     }
@@ -143,6 +154,7 @@ impl Scheduler {
         if let Some(session) = known.live_session() {
             self.outbox.actions.push(Command::Drain { worker, session });
         }
+        self.release_of_worker(worker, "its worker takes no more leases");
         self.refresh_slots(worker);
         Ok(())
     }
@@ -181,7 +193,18 @@ impl Scheduler {
             self.end_slot(slot, AttemptEnd::Lost { reason: format!("worker {name} {what}") }, counts);
             self.refresh_slot(slot);
         }
-        self.workers.remove(&worker);
+        if let Some(known) = self.workers.remove(&worker) {
+            self.leave_host(worker, &known.host);
+        }
+    }
+
+    fn leave_host(&mut self, worker: WorkerId, host: &str) {
+        if let Some(workers) = self.hosts.get_mut(host) {
+            workers.remove(&worker);
+            if workers.is_empty() {
+                self.hosts.remove(host);
+            }
+        }
     }
 
     fn check_session(&self, worker: WorkerId, session: u64) -> Result<(), Refusal> {

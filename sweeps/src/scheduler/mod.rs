@@ -4,7 +4,8 @@
 //! a trial changes its state; `queue` the order of pending trials; `fleet` the slots that may be used, free
 //! and busy; `assign` and `plan` which trial goes to which slot; `leases` workers that come, live, go silent and leave;
 //! `attempts` how an attempt ends and what follows; `orders` what people ask for; `explain` why a trial waits;
-//! `status` what watchers read; `fold` facts to records; `invariants` the whole state derived once more.
+//! `replicas` idle slots that help
+//! running trials; `status` what watchers read; `fold` facts to records; `invariants` the whole state derived once more.
 
 mod api;
 mod assign;
@@ -17,19 +18,21 @@ mod leases;
 mod orders;
 mod plan;
 mod queue;
+mod replicas;
 mod state;
 mod status;
 
 pub use api::{
-    AskedLimit, AttemptEnd, Command, Config, Event, Fact, Millis, NewTrial, Refusal, SlotOffer, StopReason,
-    SweepLimits, SweepRecord, TrialRecord, TrialState, Waiting,
+    AskedLimit, AttemptEnd, Command, Config, Event, Fact, Millis, NewTrial, Refusal, ReplicaLimits, SlotOffer,
+    StopReason, SweepLimits, SweepRecord, TrialRecord, TrialState, Waiting,
 };
 pub use fold::fold;
 pub use status::{SlotView, StateCounts, SweepView, WorkerState, WorkerView};
 
-use crate::ids::{SlotId, TrialId, WorkerId};
+use crate::ids::{SlotId, Token, TrialId, WorkerId};
 use fleet::Fleet;
 use queue::Turn;
+use replicas::Wish;
 use state::{Entry, Outbox, Sweep, Worker};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,12 +47,20 @@ pub struct Scheduler {
     trials: BTreeMap<TrialId, Entry>,
     /// Workers that hold a lease or may be given one. Lost ones and those that left are forgotten.
     workers: BTreeMap<WorkerId, Worker>,
+    /// The workers of each host.
+    hosts: BTreeMap<String, BTreeSet<WorkerId>>,
     /// When each worker's leases end, soonest first.
     deadlines: BTreeSet<(Millis, WorkerId)>,
     /// Sweeps that have a trial to run and may run it, the next one first.
     turns: BTreeSet<Turn>,
     /// The slots of attached workers that do not drain.
     fleet: Fleet,
+    /// Running trials that may have more replicas, the next one first.
+    wishes: BTreeSet<Wish>,
+    /// Trials with more replicas than they must have: a pending trial may take their slots.
+    surplus: BTreeSet<TrialId>,
+    /// Trials that need replicas and whose chief does not listen yet: slots are kept for them, until then.
+    starting: BTreeMap<TrialId, Millis>,
     /// Trials for which the last assignment preferred a busy slot to a free one.
     waits: BTreeMap<TrialId, SlotId>,
     /// Work per millisecond at speed 1 in the sweep measured last: the guess for those that never were.
@@ -72,9 +83,13 @@ impl Scheduler {
             sweep_by_name: BTreeMap::new(),
             trials: BTreeMap::new(),
             workers: BTreeMap::new(),
+            hosts: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             turns: BTreeSet::new(),
             fleet: Fleet::default(),
+            wishes: BTreeSet::new(),
+            surplus: BTreeSet::new(),
+            starting: BTreeMap::new(),
             waits: BTreeMap::new(),
             last_work_per_ms: 1.0,
             assign_due: false,
@@ -138,6 +153,12 @@ impl Scheduler {
         self.trials.get(&trial).map(|entry| &entry.record)
     }
 
+    /// Where the trainer of that token runs: of a chief or another replica; nowhere if it is not current.
+    #[must_use]
+    pub fn slot_of(&self, token: Token) -> Option<SlotId> {
+        self.current(token).ok()
+    }
+
     fn take(&mut self, event: Event) -> Result<(), Refusal> {
         match event {
             Event::SweepSubmitted { sweep, limits, trials } => {
@@ -154,6 +175,7 @@ impl Scheduler {
             Event::WorkerDrainAsked { worker } => self.ask_to_drain(worker),
             Event::WorkerLeft { worker, session } => self.leave(worker, session),
             Event::EpochFinished { token, epoch, duration_ms } => self.epoch_finished(token, epoch, duration_ms),
+            Event::ChiefListening { token, address } => self.chief_listening(token, address),
             Event::AttemptEnded { token, end } => self.attempt_ended(token, end),
             Event::SweepLimited { sweep, max_concurrent_trials } => self.limit_sweep(&sweep, max_concurrent_trials),
             Event::SweepPaused { sweep } => self.pause_sweep(&sweep),

@@ -43,6 +43,8 @@ impl Scheduler {
                 restarts: 0,
                 losses: 0,
                 epochs_done: 0,
+                replicas_started: 0,
+                chief_address: None,
             };
             self.add_trial(index, record);
         }
@@ -58,6 +60,12 @@ impl Scheduler {
         sweep.asked = None;
         for trial in std::mem::take(&mut sweep.by_state).into_iter().flatten() {
             self.waits.remove(&trial);
+            self.release_all(trial, &TrialState::Cancelled);
+            self.forget_replicas(trial);
+            // As if it had never been.
+            self.outbox
+                .attempts
+                .retain(|fact| !matches!(fact, Fact::ReplicaLeft { token, .. } if token.trial == trial));
             let Some(entry) = self.trials.remove(&trial) else { continue };
             let TrialState::Running { attempt, slot, .. } = entry.record.state else { continue };
             let Some(worker) = self.workers.get_mut(&slot.worker) else { continue };

@@ -36,6 +36,8 @@ pub(super) struct Plan<'a> {
     busy: BTreeMap<SpeedClass, Peekable<Iter<'a, BusySlot>>>,
     /// By class: slots that were given something, with their new ends.
     given: BTreeMap<SpeedClass, BTreeSet<BusySlot>>,
+    /// Of `busy`, those that count as free.
+    offered: BTreeSet<SlotId>,
 }
 
 /// In `given`: slots that were free.
@@ -44,13 +46,16 @@ const WAS_FREE: SpeedClass = SpeedClass::MAX;
 const GUESSED: SpeedClass = SpeedClass::MAX - 1;
 
 impl<'a> Plan<'a> {
-    /// Slots that are free beyond `free_max` are left out.
-    pub(super) fn new(fleet: &'a Fleet, now: Millis, free_max: usize) -> Self {
+    /// Slots that are free beyond `free_max` are left out. `offered` are busy now, but will be free for whoever wants
+    /// them.
+    pub(super) fn new(fleet: &'a Fleet, now: Millis, free_max: usize, offered: &[(u64, SlotId)]) -> Self {
         let mean_speed = fleet.mean_speed();
         let mut free: BTreeSet<_> = fleet.free.iter().take(free_max).copied().collect();
         free.extend(fleet.free_unmeasured.iter().take(free_max).map(|&slot| (Reverse(mean_speed), slot)));
+        free.extend(offered.iter().map(|&(speed, slot)| (Reverse(speed), slot)));
         let busy = fleet.busy.iter().map(|(&class, slots)| (class, slots.iter().peekable())).collect();
-        Self { now, mean_speed, free, busy, given: BTreeMap::new() }
+        let offered = offered.iter().map(|&(_, slot)| slot).collect();
+        Self { now, mean_speed, free, busy, given: BTreeMap::new(), offered }
     }
 
     /// The slots that nothing was given to, fastest first.
@@ -91,6 +96,7 @@ impl<'a> Plan<'a> {
             }
         };
         for (&class, slots) in &mut self.busy {
+            while slots.next_if(|slot| self.offered.contains(&slot.2)).is_some() {}
             if let Some(&&slot) = slots.peek() {
                 consider(class, slot);
             }

@@ -2,6 +2,7 @@
 
 use super::fleet::{Place, Speed};
 use super::queue::{Queue, Turn};
+use super::replicas::Replicas;
 use super::{AskedLimit, Command, Fact, Millis, Scheduler, SweepLimits, TrialRecord, TrialState};
 use crate::ids::{SlotId, Token, TrialId, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,8 @@ pub(super) struct Entry {
     pub(super) sweep: usize,
     /// Where its last attempt crashed: somebody else is tried first.
     pub(super) avoid: Option<WorkerId>,
+    /// Of the current attempt.
+    pub(super) replicas: Replicas,
 }
 
 impl Entry {
@@ -178,7 +181,7 @@ impl Scheduler {
         if self.trials.contains_key(&id) {
             return;
         }
-        let entry = Entry { record, sweep, avoid: None };
+        let entry = Entry { record, sweep, avoid: None, replicas: Replicas::default() };
         self.sweeps[sweep].by_state[state_index(&entry.record.state)].insert(id);
         if entry.record.state == TrialState::Pending {
             self.sweeps[sweep].queue.insert(entry.work(), id);
@@ -186,6 +189,7 @@ impl Scheduler {
         }
         self.trials.insert(id, entry);
         self.refresh_turn(sweep);
+        self.refresh_replicas(id);
     }
 
     /// A trial as the store gave it back. Its worker, if it has one, is expected.
@@ -216,6 +220,7 @@ impl Scheduler {
             if place.lease.is_some() {
                 // Two trials on one slot were never written; whoever comes second starts anew.
                 record.state = TrialState::Pending;
+                record.chief_address = None;
             } else {
                 place.lease = Some(Lease { token, epoch: 0, estimated_at: self.now, free_at: None });
             }
@@ -225,6 +230,9 @@ impl Scheduler {
 
     /// The one door: every change of a trial's state passes here, and all indexes follow.
     pub(super) fn set_state(&mut self, trial: TrialId, state: TrialState) {
+        if !matches!(state, TrialState::Running { stopping: None, .. }) {
+            self.release_all(trial, &state);
+        }
         let Some(entry) = self.trials.get_mut(&trial) else { return };
         let sweep = &mut self.sweeps[entry.sweep];
         if entry.record.state == TrialState::Pending {
@@ -233,6 +241,9 @@ impl Scheduler {
         sweep.by_state[state_index(&entry.record.state)].remove(&trial);
         sweep.by_state[state_index(&state)].insert(trial);
         entry.record.state = state;
+        if !matches!(entry.record.state, TrialState::Running { .. }) {
+            entry.record.chief_address = None;
+        }
         if entry.record.state == TrialState::Pending {
             sweep.queue.insert(entry.work(), trial);
             self.assign_due = true;
@@ -240,6 +251,7 @@ impl Scheduler {
         self.outbox.touched.insert(trial);
         let index = entry.sweep;
         self.refresh_turn(index);
+        self.refresh_replicas(trial);
     }
 
     pub(super) fn slot(&self, slot: SlotId) -> Option<&Slot> {

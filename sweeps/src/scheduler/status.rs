@@ -44,6 +44,8 @@ pub struct SlotView<'a> {
     pub device: &'a str,
     /// What it trains.
     pub trial: Option<TrialId>,
+    /// As which of the trial's replicas; 0: its chief, or nothing.
+    pub replica: u32,
     /// Measured, relative to the first slot ever measured, which began at 1.
     pub speed: Option<f64>,
 }
@@ -144,6 +146,7 @@ fn view_worker(id: WorkerId, worker: &Worker) -> WorkerView<'_> {
         index,
         device: &slot.device,
         trial: slot.lease.as_ref().map(|lease| lease.token.trial),
+        replica: slot.lease.as_ref().map_or(0, |lease| lease.token.replica),
         speed: slot.speed.millionths.map(|speed| speed as f64 / SPEED_ONE as f64),
     });
     WorkerView {

@@ -4,7 +4,7 @@ use crate::world::{Call, Item, Say, World};
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet};
 use sweeps::ids::{Token, WorkerId};
-use sweeps::scheduler::{AttemptEnd, Millis, StopReason};
+use sweeps::scheduler::{AttemptEnd, Millis, StopReason, TrialState};
 
 pub(crate) struct Agent {
     pub(crate) id: WorkerId,
@@ -196,8 +196,34 @@ impl World {
         if !agent.seen.insert(token) {
             return;
         }
+        let elastic = record.trial.replicas.max > 1;
         agent.slots[slot as usize].training = Some(Training { token, epoch, epochs, mult_adds, hangs: false });
+        if elastic && token.replica == 0 {
+            self.listen(index, token);
+        }
         self.plan_epoch(index, token);
+    }
+
+    /// Said again and again here, in place of an outbox.
+    fn listen(&mut self, index: usize, token: Token) {
+        let host = if token.trial.0.is_multiple_of(2) { "127.0.0.1".to_owned() } else { format!("10.0.0.{index}") };
+        self.call(index, Call::Listening { token, address: format!("{host}:{}", 1 + token.attempt) });
+    }
+
+    /// A replica helps for another while, or ends.
+    fn help(&mut self, index: usize, token: Token) {
+        let ends = self.chance(self.shape.replica_ends);
+        let attempt = Token::chief(token.trial, token.attempt);
+        let end = if ends {
+            AttemptEnd::Stopped
+        } else if self.ledger.is_live(attempt) {
+            return self.plan_epoch(index, token);
+        } else if self.ledger.trials.get(&token.trial).is_some_and(|record| record.state == TrialState::Completed) {
+            AttemptEnd::Completed
+        } else {
+            AttemptEnd::Stopped
+        };
+        self.end(index, token, end);
     }
 
     pub(crate) fn plan_epoch(&mut self, index: usize, token: Token) {
@@ -231,10 +257,16 @@ impl World {
         if fails {
             return self.end(index, token, AttemptEnd::Failed { reason: "loss is not finite".into() });
         }
+        if token.replica > 0 {
+            return self.help(index, token);
+        }
         training.epoch += 1;
         let (epoch, done) = (training.epoch, training.epoch >= training.epochs);
         let duration_ms = (training.mult_adds as f64 / speed) as Millis + 1;
         self.call(index, Call::Epoch { token, epoch, duration_ms });
+        if !done && self.ledger.trials.get(&token.trial).is_some_and(|record| record.trial.replicas.max > 1) {
+            self.listen(index, token);
+        }
         if done {
             self.end(index, token, AttemptEnd::Completed);
         } else {

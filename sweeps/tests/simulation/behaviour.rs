@@ -2,28 +2,29 @@
 
 use sweeps::ids::{SlotId, Token, TrialId, WorkerId};
 use sweeps::scheduler::{
-    AskedLimit, AttemptEnd, Command, Config, Event, Fact, Millis, NewTrial, Refusal, Scheduler, SlotOffer, StopReason,
-    SweepLimits, TrialRecord, TrialState, Waiting, WorkerState,
+    AskedLimit, AttemptEnd, Command, Config, Event, Fact, Millis, NewTrial, Refusal, ReplicaLimits, Scheduler,
+    SlotOffer, StopReason, SweepLimits, TrialRecord, TrialState, Waiting, WorkerState,
 };
 
-const LIMITS: SweepLimits = SweepLimits { priority: 50, max_concurrent_trials: None, max_restarts: 2, max_losses: 2 };
-const CONFIG: Config = Config { heartbeat_ms: 10, lease_ms: 60, grace_ms: 20 };
+pub(crate) const LIMITS: SweepLimits =
+    SweepLimits { priority: 50, max_concurrent_trials: None, max_restarts: 2, max_losses: 2 };
+pub(crate) const CONFIG: Config = Config { heartbeat_ms: 10, lease_ms: 60, grace_ms: 20 };
 
 type Order = fn(TrialId) -> Event;
 
 /// A scheduler whose invariants are checked after every step.
-struct Bench {
-    scheduler: Scheduler,
-    now: Millis,
+pub(crate) struct Bench {
+    pub(crate) scheduler: Scheduler,
+    pub(crate) now: Millis,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { scheduler: Scheduler::new(CONFIG), now: 0 }
     }
 
     /// With workers 1 to `workers`, one slot each.
-    fn with(workers: u64) -> Self {
+    pub(crate) fn with(workers: u64) -> Self {
         let mut bench = Self::new();
         for worker in 1..=workers {
             bench.ok(join(worker, 1, &[]));
@@ -31,7 +32,7 @@ impl Bench {
         bench
     }
 
-    fn ok(&mut self, event: Event) -> Vec<Command> {
+    pub(crate) fn ok(&mut self, event: Event) -> Vec<Command> {
         let mut commands = Vec::new();
         let result = self.scheduler.handle(self.now, event.clone(), &mut commands);
         assert_eq!(result, Ok(()), "{event:?}");
@@ -40,7 +41,7 @@ impl Bench {
     }
 
     /// Refused, without a trace.
-    fn refused(&mut self, event: Event) -> Refusal {
+    pub(crate) fn refused(&mut self, event: Event) -> Refusal {
         let mut commands = Vec::new();
         let before = format!("{:?}", self.scheduler);
         let refusal = self.scheduler.handle(self.now, event.clone(), &mut commands).expect_err("must be refused");
@@ -49,7 +50,7 @@ impl Bench {
         refusal
     }
 
-    fn at(&mut self, now: Millis) -> Vec<Command> {
+    pub(crate) fn at(&mut self, now: Millis) -> Vec<Command> {
         self.now = now;
         let mut commands = Vec::new();
         self.scheduler.handle_timeout(now, &mut commands);
@@ -57,22 +58,22 @@ impl Bench {
         commands
     }
 
-    fn record(&self, trial: u64) -> &TrialRecord {
+    pub(crate) fn record(&self, trial: u64) -> &TrialRecord {
         self.scheduler.trial(TrialId(trial)).expect("a known trial")
     }
 
-    fn state(&self, trial: u64) -> TrialState {
+    pub(crate) fn state(&self, trial: u64) -> TrialState {
         self.record(trial).state.clone()
     }
 
-    fn explain(&self, trial: u64) -> Waiting {
+    pub(crate) fn explain(&self, trial: u64) -> Waiting {
         self.scheduler.explain(self.now, TrialId(trial)).expect("a known trial")
     }
 }
 
 fn submit(sweep: &str, limits: SweepLimits, trials: &[u64]) -> Event {
     // A lower id is more work.
-    let trial = |&id| NewTrial { id: TrialId(id), mult_adds: 10_000 - id, epochs: 10 };
+    let trial = |&id| NewTrial { id: TrialId(id), mult_adds: 10_000 - id, epochs: 10, replicas: ReplicaLimits::ONE };
     Event::SweepSubmitted { sweep: sweep.into(), limits, trials: trials.iter().map(trial).collect() }
 }
 
@@ -86,32 +87,32 @@ fn join(worker: u64, session: u64, holding: &[Token]) -> Event {
     }
 }
 
-fn token(trial: u64, attempt: u32) -> Token {
+pub(crate) fn token(trial: u64, attempt: u32) -> Token {
     Token::chief(TrialId(trial), attempt)
 }
 
-fn slot(worker: u64) -> SlotId {
+pub(crate) fn slot(worker: u64) -> SlotId {
     SlotId { worker: WorkerId(worker), index: 0 }
 }
 
-fn running(attempt: u32, worker: u64, stopping: Option<StopReason>) -> TrialState {
+pub(crate) fn running(attempt: u32, worker: u64, stopping: Option<StopReason>) -> TrialState {
     TrialState::Running { attempt, slot: slot(worker), stopping }
 }
 
-fn ended(trial: u64, attempt: u32, end: AttemptEnd) -> Event {
+pub(crate) fn ended(trial: u64, attempt: u32, end: AttemptEnd) -> Event {
     Event::AttemptEnded { token: token(trial, attempt), end }
 }
 
-fn crashed() -> AttemptEnd {
+pub(crate) fn crashed() -> AttemptEnd {
     AttemptEnd::Crashed { reason: "signal 9".into() }
 }
 
-fn epoch(trial: u64, attempt: u32, epoch: u32) -> Event {
+pub(crate) fn epoch(trial: u64, attempt: u32, epoch: u32) -> Event {
     Event::EpochFinished { token: token(trial, attempt), epoch, duration_ms: 10_000 }
 }
 
 /// Grants as (worker, session, token), stops as (worker, token, reason).
-fn grants(commands: &[Command]) -> Vec<(u64, u64, Token)> {
+pub(crate) fn grants(commands: &[Command]) -> Vec<(u64, u64, Token)> {
     let grant = |command: &Command| match command {
         Command::Grant { slot, session, members } => Some((slot.worker.0, *session, members[0])),
         _ => None,
@@ -119,7 +120,7 @@ fn grants(commands: &[Command]) -> Vec<(u64, u64, Token)> {
     commands.iter().filter_map(grant).collect()
 }
 
-fn stops(commands: &[Command]) -> Vec<(u64, Token, StopReason)> {
+pub(crate) fn stops(commands: &[Command]) -> Vec<(u64, Token, StopReason)> {
     let stop = |command: &Command| match command {
         Command::Stop { worker, token, reason, .. } => Some((worker.0, *token, *reason)),
         _ => None,

@@ -95,6 +95,7 @@ impl World {
     pub(crate) fn restart(&mut self) {
         self.restarts += 1;
         let records = fold(&self.ledger.facts);
+        self.ledger.forget_replicas();
         self.scheduler = Scheduler::restore(self.config, self.now, records);
         for (id, record) in &self.ledger.trials {
             assert_eq!(self.scheduler.trial(*id), Some(record), "the facts folded");
@@ -118,7 +119,8 @@ impl World {
                 self.streams.insert(session, Stream { agent, generation, broken: false, last_arrival: self.now });
                 self.push(session, Say::Welcome { nonce });
                 let offers = (0..slots).map(|index| SlotOffer { device: format!("cuda:{index}") }).collect();
-                let host = format!("node{agent}");
+                // Two agents a host.
+                let host = format!("node{}", agent / 2);
                 let event = Event::WorkerJoined { worker, session, host, slots: offers, holding };
                 let restarts = self.restarts;
                 let joined = self.feed(event.clone(), &mut commands);
@@ -147,6 +149,11 @@ impl World {
                 if result.is_err() && self.now >= self.away_until {
                     self.answer(agent, Say::Gone { token });
                 }
+            }
+            Call::Listening { token, address } => {
+                let live = self.ledger.is_live(token);
+                let result = self.feed(Event::ChiefListening { token, address }, &mut commands);
+                assert_eq!(result.is_ok(), live, "the chief of {token}");
             }
             Call::Ended { token, end } => {
                 let restarts = self.restarts;

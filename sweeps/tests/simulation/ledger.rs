@@ -16,6 +16,13 @@ pub(crate) struct Ledger {
     live_by_sweep: BTreeMap<String, u32>,
     attempts: BTreeMap<TrialId, u32>,
     completed: BTreeSet<TrialId>,
+    /// Replicas besides chiefs, as far as the present coordinator knows.
+    replicas: BTreeMap<Token, SlotId>,
+    /// The last number given, by trial.
+    numbers: BTreeMap<TrialId, u32>,
+    pub(crate) replicas_joined: u64,
+    /// Found to train on by a restarted coordinator, or after their worker had been given up.
+    pub(crate) replicas_adopted: u64,
     /// Trials that are not over.
     open: BTreeSet<TrialId>,
 }
@@ -63,7 +70,18 @@ impl Ledger {
     }
 
     pub(crate) fn is_live(&self, token: Token) -> bool {
-        self.live.get(&token.trial).is_some_and(|(live, _)| *live == token)
+        self.live.get(&token.trial).is_some_and(|(live, _)| *live == token) || self.replicas.contains_key(&token)
+    }
+
+    /// Another coordinator knows of none until their workers tell.
+    pub(crate) fn forget_replicas(&mut self) {
+        for slot in std::mem::take(&mut self.replicas).into_values() {
+            self.taken.remove(&slot);
+        }
+    }
+
+    fn replicas_of(&self, trial: TrialId) -> usize {
+        self.replicas.keys().filter(|token| token.trial == trial).count()
     }
 
     fn remember(&mut self, fact: &Fact, touched: &mut Vec<TrialId>) {
@@ -110,6 +128,30 @@ impl Ledger {
                 }
                 touched.push(trial);
             }
+            Fact::ReplicaJoined { token, slot } => {
+                let chief = Token::chief(token.trial, token.attempt);
+                assert!(self.is_live(chief), "{token} joins an attempt that does not run");
+                let record = &self.trials[&token.trial];
+                let number = self.numbers.entry(token.trial).or_default();
+                if token.replica > *number {
+                    *number = token.replica;
+                    self.replicas_joined += 1;
+                } else {
+                    self.replicas_adopted += 1;
+                }
+                assert!(token.replica <= record.replicas_started, "{token} has a number that is not remembered");
+                let before = self.replicas.insert(*token, *slot);
+                assert_eq!(before, None, "{token} joins twice");
+                let other = self.taken.insert(*slot, token.trial);
+                assert_eq!(other, None, "two on {slot}");
+                assert!(self.replicas_of(token.trial) < record.trial.replicas.max as usize, "too many with {token}");
+                touched.push(token.trial);
+            }
+            Fact::ReplicaLeft { token, slot, .. } => {
+                let there = self.replicas.remove(token);
+                assert_eq!(there, Some(*slot), "{token} leaves a slot that it does not have");
+                self.taken.remove(slot);
+            }
             Fact::AttemptEnded { token, end } => {
                 let trial = token.trial;
                 let Some((live, slot)) = self.live.remove(&trial) else { panic!("{token} ended, and was not live") };
@@ -134,13 +176,21 @@ impl Ledger {
         self.attempts.retain(|trial, _| known.contains_key(trial));
         self.completed.retain(|trial| known.contains_key(trial));
         self.open.retain(|trial| known.contains_key(trial));
+        self.replicas.retain(|token, _| known.contains_key(&token.trial));
+        self.numbers.retain(|trial, _| known.contains_key(trial));
         self.live_by_sweep.remove(sweep);
         self.asked.remove(sweep);
     }
 
     /// Once a batch is in, rows and attempts say the same.
     fn check_trial(&self, trial: TrialId) {
-        let record = &self.trials[&trial];
+        let Some(record) = self.trials.get(&trial) else { return };
+        let helped = self.replicas.keys().find(|token| token.trial == trial);
+        if let Some(token) = helped {
+            let runs =
+                matches!(record.state, TrialState::Running { attempt, stopping: None, .. } if attempt == token.attempt);
+            assert!(runs, "{token} helps {record:?}");
+        }
         assert_eq!(record.attempts, self.attempts.get(&trial).copied().unwrap_or(0), "attempts of {record:?}");
         let running = match record.state {
             TrialState::Running { attempt, slot, .. } => Some((Token::chief(trial, attempt), slot)),
@@ -154,6 +204,10 @@ impl Ledger {
         match action {
             Command::Grant { slot, members, .. } => {
                 for token in members {
+                    if token.replica > 0 {
+                        assert_eq!(self.replicas.get(token), Some(slot), "a grant to a replica that has not joined");
+                        continue;
+                    }
                     let lease = self.live.get(&token.trial).copied();
                     assert_eq!(lease, Some((*token, *slot)), "a grant without a remembered attempt");
                 }

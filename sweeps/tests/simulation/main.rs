@@ -9,5 +9,6 @@ mod coordinator;
 mod ledger;
 mod makespan;
 mod orders;
+mod replicas;
 mod world;
 mod worlds;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use sweeps::ids::{SlotId, Token, TrialId, WorkerId};
 use sweeps::scheduler::{
-    AttemptEnd, Command, Config, Event, Millis, NewTrial, Scheduler, SlotOffer, SweepLimits, Waiting,
+    AttemptEnd, Command, Config, Event, Millis, NewTrial, ReplicaLimits, Scheduler, SlotOffer, SweepLimits, Waiting,
 };
 
 /// Mult-Adds of the 16 cells of α × ρ, from the published table.
@@ -28,13 +28,31 @@ const GRID: [u64; 16] = [
 
 const EPOCHS: u32 = 20;
 
+/// What is left of an epoch goes on at the speeds of all slots that train its trial.
+struct Epoch {
+    token: Token,
+    epoch: u32,
+    work_left: f64,
+    /// When that was left.
+    since: Millis,
+    began: Millis,
+    /// Mult-Adds × images per ms.
+    speed: f64,
+}
+
+impl Epoch {
+    fn ends_at(&self) -> Millis {
+        self.since + (self.work_left / self.speed).ceil() as Millis
+    }
+}
+
 /// Workers of one slot and given speeds (Mult-Adds × images per ms), no network, no failures.
 pub(crate) struct Shop {
     pub(crate) scheduler: Scheduler,
     pub(crate) now: Millis,
     speeds: Vec<f64>,
-    queue: BTreeMap<(Millis, u64), (Token, u32, Millis)>,
-    next_item: u64,
+    /// Epochs under way, by trial.
+    queue: BTreeMap<TrialId, Epoch>,
     sizes: BTreeMap<TrialId, NewTrial>,
     pub(crate) placed: BTreeMap<TrialId, SlotId>,
 }
@@ -48,7 +66,6 @@ impl Shop {
             now: 0,
             speeds: speeds.to_vec(),
             queue: BTreeMap::new(),
-            next_item: 0,
             sizes: BTreeMap::new(),
             placed: BTreeMap::new(),
         };
@@ -78,26 +95,41 @@ impl Shop {
         self.scheduler.check_invariants();
         for command in commands {
             if let Command::Grant { slot, members, .. } = command {
-                for token in members {
+                for token in members.into_iter().filter(|token| token.replica == 0) {
                     self.placed.insert(token.trial, slot);
-                    self.plan_epoch(token, slot, 1);
+                    self.plan_epoch(token, 1);
+                    if self.sizes[&token.trial].replicas.max > 1 {
+                        self.tell(Event::ChiefListening { token, address: "10.0.0.5:4000".into() });
+                    }
                 }
             }
         }
+        self.share();
     }
 
-    fn plan_epoch(&mut self, token: Token, slot: SlotId, epoch: u32) {
-        let speed = self.speeds[slot.worker.0 as usize];
-        let epoch_ms = (self.sizes[&token.trial].mult_adds as f64 / speed).ceil() as Millis;
-        self.next_item += 1;
-        self.queue.insert((self.now + epoch_ms, self.next_item), (token, epoch, epoch_ms));
+    /// Replicas may have come or gone.
+    fn share(&mut self) {
+        for (&trial, epoch) in &mut self.queue {
+            epoch.work_left -= (self.now - epoch.since) as f64 * epoch.speed;
+            epoch.since = self.now;
+            let chief = self.placed[&trial];
+            let helpers = self.scheduler.replicas(trial).map(|(_, slot)| slot);
+            epoch.speed = helpers.chain([chief]).map(|slot| self.speeds[slot.worker.0 as usize]).sum();
+        }
+    }
+
+    fn plan_epoch(&mut self, token: Token, epoch: u32) {
+        let speed = self.speeds[self.placed[&token.trial].worker.0 as usize];
+        let work_left = self.sizes[&token.trial].mult_adds as f64;
+        let (since, began) = (self.now, self.now);
+        self.queue.insert(token.trial, Epoch { token, epoch, work_left, since, began, speed });
     }
 
     /// One thing that happens; false if nothing will.
     pub(crate) fn step(&mut self) -> bool {
-        let next = self.queue.first_key_value().map(|(&(at, _), _)| at);
+        let next = self.queue.iter().map(|(&trial, epoch)| (epoch.ends_at(), trial)).min();
         let timeout = self.scheduler.next_timeout();
-        let Some(next) = next else { return false };
+        let Some((next, trial)) = next else { return false };
         if let Some(at) = timeout
             && at < next
         {
@@ -107,13 +139,14 @@ impl Shop {
             self.act(commands);
             return true;
         }
-        let Some(((at, _), (token, epoch, duration_ms))) = self.queue.pop_first() else { return false };
-        self.now = at;
-        self.tell(Event::EpochFinished { token, epoch, duration_ms });
+        self.now = next;
+        let Some(Epoch { token, epoch, began, .. }) = self.queue.remove(&trial) else { return false };
+        self.tell(Event::EpochFinished { token, epoch, duration_ms: next - began });
         if epoch == self.sizes[&token.trial].epochs {
             self.tell(Event::AttemptEnded { token, end: AttemptEnd::Completed });
         } else {
-            self.plan_epoch(token, self.placed[&token.trial], epoch + 1);
+            self.plan_epoch(token, epoch + 1);
+            self.share();
         }
         true
     }
@@ -124,12 +157,18 @@ impl Shop {
 fn over_bound(speeds: &[f64], measured: bool) -> f64 {
     let mut shop = Shop::new(speeds);
     if measured {
-        let warm_up = |id| NewTrial { id: TrialId(1_000 + id), mult_adds: 1_000_000, epochs: 1 };
+        let warm_up =
+            |id| NewTrial { id: TrialId(1_000 + id), mult_adds: 1_000_000, epochs: 1, replicas: ReplicaLimits::ONE };
         shop.submit("warm-up", (0..speeds.len() as u64).map(warm_up).collect());
         while shop.step() {}
     }
     let begin = shop.now;
-    let trials = (1u64..).zip(GRID).map(|(id, mult_adds)| NewTrial { id: TrialId(id), mult_adds, epochs: EPOCHS });
+    let trials = (1u64..).zip(GRID).map(|(id, mult_adds)| NewTrial {
+        id: TrialId(id),
+        mult_adds,
+        epochs: EPOCHS,
+        replicas: ReplicaLimits::ONE,
+    });
     shop.submit("grid", trials.collect());
     while shop.step() {}
     assert_eq!(shop.scheduler.sweep("grid").map(|view| view.counts.completed), Some(16));
@@ -169,7 +208,7 @@ fn the_grid_takes_little_more_than_the_lower_bound() {
 #[test]
 fn a_long_trial_waits_for_a_faster_slot_that_is_soon_free() {
     let mut shop = Shop::new(&[1e4, 10e4]);
-    let trial = |id, mult_adds, epochs| NewTrial { id: TrialId(id), mult_adds, epochs };
+    let trial = |id, mult_adds, epochs| NewTrial { id: TrialId(id), mult_adds, epochs, replicas: ReplicaLimits::ONE };
     shop.submit("warm-up", vec![trial(1, 1_000_000, 1), trial(2, 1_000_000, 1)]);
     while shop.step() {}
     shop.submit("one", vec![trial(3, 10_000_000, 10)]);
@@ -189,7 +228,7 @@ fn a_long_trial_waits_for_a_faster_slot_that_is_soon_free() {
 #[test]
 fn waiting_ends_when_the_better_slot_hangs() {
     let mut shop = Shop::new(&[1e4, 10e4]);
-    let trial = |id, mult_adds, epochs| NewTrial { id: TrialId(id), mult_adds, epochs };
+    let trial = |id, mult_adds, epochs| NewTrial { id: TrialId(id), mult_adds, epochs, replicas: ReplicaLimits::ONE };
     shop.submit("one", vec![trial(1, 1_000_000, 1), trial(2, 1_000_000, 1)]);
     while shop.step() {}
     shop.submit("one", vec![trial(5, 10_000_000, 10), trial(6, 10_000_000, 10)]);

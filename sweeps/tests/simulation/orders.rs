@@ -9,11 +9,12 @@ pub(crate) struct Orders {
     pub(crate) sweeps: Vec<(String, SweepLimits)>,
     pub(crate) next_trial: u64,
     pub(crate) epochs_max: u32,
+    pub(crate) replicas_max: u32,
 }
 
 impl Orders {
     pub(crate) fn submit(&mut self, world: &mut World, sweep: usize, count: u64) {
-        let trials = draw_trials(&mut world.rng, self.next_trial, count, self.epochs_max);
+        let trials = draw_trials(&mut world.rng, self.next_trial, count, self.epochs_max, self.replicas_max);
         self.next_trial += count;
         let (sweep, limits) = self.sweeps[sweep].clone();
         assert_eq!(world.tell(Event::SweepSubmitted { sweep, limits, trials }), Ok(()));

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 use sweeps::ids::{Token, TrialId, WorkerId};
-use sweeps::scheduler::{AttemptEnd, Config, Event, Millis, NewTrial, Scheduler, StopReason};
+use sweeps::scheduler::{AttemptEnd, Config, Event, Millis, NewTrial, ReplicaLimits, Scheduler, StopReason};
 
 /// How big and how bad.
 #[derive(Clone, Copy)]
@@ -30,6 +30,8 @@ pub(crate) struct Shape {
     pub(crate) agent_leaves: u32,
     /// Chances of one event at the coordinator.
     pub(crate) coordinator_dies: u32,
+    /// Chance of one report of a replica.
+    pub(crate) replica_ends: u32,
     /// Check all invariants after so many events.
     pub(crate) check_every: u64,
 }
@@ -42,6 +44,7 @@ pub(crate) enum Call {
     Draining { session: u64 },
     Left { session: u64 },
     Epoch { token: Token, epoch: u32, duration_ms: Millis },
+    Listening { token: Token, address: String },
     Ended { token: Token, end: AttemptEnd },
 }
 
@@ -340,12 +343,27 @@ impl World {
 }
 
 /// Trials with ids from `first`, sizes drawn.
-pub(crate) fn draw_trials(rng: &mut ChaCha8Rng, first: u64, count: u64, epochs_max: u32) -> Vec<NewTrial> {
+pub(crate) fn draw_trials(
+    rng: &mut ChaCha8Rng,
+    first: u64,
+    count: u64,
+    epochs_max: u32,
+    replicas_max: u32,
+) -> Vec<NewTrial> {
     (first..first + count)
         .map(|id| NewTrial {
             id: TrialId(id),
             mult_adds: rng.random_range(100..2000),
             epochs: rng.random_range(1..=epochs_max),
+            replicas: draw_replicas(rng, replicas_max),
         })
         .collect()
+}
+
+fn draw_replicas(rng: &mut ChaCha8Rng, replicas_max: u32) -> ReplicaLimits {
+    if replicas_max == 1 {
+        return ReplicaLimits::ONE;
+    }
+    let max = rng.random_range(1..=replicas_max);
+    ReplicaLimits { min: if rng.random_range(0..3) == 0 { rng.random_range(1..=max) } else { 1 }, max }
 }

@@ -20,6 +20,7 @@ const SMALL: Shape = Shape {
     agent_drains: 1_000,
     agent_leaves: 1_000,
     coordinator_dies: 800,
+    replica_ends: 20_000,
     check_every: 1,
 };
 
@@ -51,7 +52,9 @@ fn live(seed: u64, trace: bool) -> World {
         };
         (format!("sweep{index}"), limits)
     });
-    let mut orders = Orders { sweeps: sweeps.collect(), next_trial: 1, epochs_max: 4 };
+    let sweeps = sweeps.collect();
+    let replicas_max = if seed.is_multiple_of(3) { 1 } else { 4 };
+    let mut orders = Orders { sweeps, next_trial: 1, epochs_max: 4, replicas_max };
     for sweep in 0..orders.sweeps.len() {
         let count = world.rng.random_range(1..12);
         orders.submit(&mut world, sweep, count);
@@ -87,15 +90,18 @@ fn small_worlds(seeds: std::ops::Range<u64>) {
         }
         return;
     }
-    let (mut refused, mut restarts, mut events) = (0, 0, 0);
+    let (mut refused, mut restarts, mut events, mut joined, mut adopted) = (0, 0, 0, 0, 0);
     for seed in seeds {
         let world = live(seed, false);
         refused += world.refused;
         restarts += world.restarts;
         events += world.events;
+        joined += world.ledger.replicas_joined;
+        adopted += world.ledger.replicas_adopted;
     }
     // Chaos that never bites would prove nothing.
     assert!(refused > 1_000 && restarts > 100 && events > 100_000, "{refused} {restarts} {events}");
+    assert!(joined > 1_000 && adopted > 20, "{joined} {adopted}");
 }
 
 #[test]
@@ -145,6 +151,7 @@ fn ten_thousand_workers_train_a_hundred_thousand_trials() {
         agent_drains: 50,
         agent_leaves: 50,
         coordinator_dies: 0,
+        replica_ends: 0,
         check_every: 100_000,
     };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -153,7 +160,7 @@ fn ten_thousand_workers_train_a_hundred_thousand_trials() {
     let limits = SweepLimits { priority: 50, max_concurrent_trials: None, max_restarts: 20, max_losses: 100 };
     let small = SweepLimits { priority: 60, max_concurrent_trials: Some(500), ..limits.clone() };
     let sweeps = vec![("large".to_owned(), limits), ("limited".to_owned(), small)];
-    let mut orders = Orders { sweeps, next_trial: 1, epochs_max: 3 };
+    let mut orders = Orders { sweeps, next_trial: 1, epochs_max: 3, replicas_max: 1 };
     orders.submit(&mut world, 0, 95_000);
     orders.submit(&mut world, 1, 5_000);
     world.run(4_000, false);

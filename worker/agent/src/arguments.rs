@@ -2,6 +2,7 @@
 
 use agent::devices::{Count, DeviceChoice};
 use clap::{Parser, ValueEnum};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -58,6 +59,10 @@ pub(crate) struct Arguments {
     /// Serve scripted trials alone, so that neither trainer nor libtorch is needed
     #[arg(long, hide = true, env = "ALPHARHO_SCRIPTED_ONLY")]
     pub(crate) scripted_only: bool,
+    /// Where a trial's chief listens for gradients of other replicas: off loopback replicas on other nodes can join, and
+    /// nothing is encrypted
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    pub(crate) gradients_listen: SocketAddr,
     /// Kill a trainer that says nothing for so long
     #[arg(long, value_name = "SECONDS", default_value_t = 120.0, value_parser = seconds)]
     pub(crate) trainer_silence_seconds: f64,
@@ -129,6 +134,9 @@ mod tests {
         check(&["--data", "a/b=x"], false);
         check(&["--slots", "0"], false);
         check(&["--device", "gpu"], false);
+        check(&["--gradients-listen", "10.0.0.5:0"], true);
+        check(&["--gradients-listen", "[::1]:4000"], true);
+        check(&["--gradients-listen", "10.0.0.5"], false);
         check(&["--trainer-silence-seconds", "0.5"], true);
         check(&["--trainer-silence-seconds", "nan"], false);
     }

@@ -26,6 +26,8 @@ pub struct Config {
     pub folder: PathBuf,
     /// The programs that train.
     pub trainers: Trainers,
+    /// `127.0.0.1:0`: where chiefs listen for the gradients of other replicas. The traffic is not encrypted.
+    pub gradients_listen: String,
     /// A trainer that says nothing for so long is killed.
     pub silence: Duration,
     /// Leave when there was nothing to do for so long; `None`: stay.

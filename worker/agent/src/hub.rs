@@ -232,7 +232,7 @@ impl Hub {
         let index = grant.slot;
         let mut members = Vec::new();
         for member in grant.members {
-            match understood(member) {
+            match understood(member, &self.config().gradients_listen) {
                 Ok(granted) => members.push(granted),
                 Err((token, bad)) => {
                     tracing::error!("a granted trial is not understood: {bad}");
@@ -434,13 +434,17 @@ impl Hub {
     }
 }
 
-fn understood(member: wire::Member) -> Result<Granted, (Option<wire::Token>, convert::BadMessage)> {
+fn understood(member: wire::Member, listen: &str) -> Result<Granted, (Option<wire::Token>, convert::BadMessage)> {
     let wire_token = member.token;
     let token = convert::token(wire_token).map_err(|bad| (wire_token, bad))?;
     let trial = convert::trial(&member.trial_json).map_err(|bad| (wire_token, bad))?;
-    Ok(Granted {
-        member: link::Member { token, trial, resume: None, exchange: None },
-        resume: member.resume,
-        threads: member.threads,
-    })
+    let exchange = member.exchange.map(|wire::Exchange { secret, chief }| link::Exchange {
+        secret,
+        role: match chief {
+            None => link::ExchangeRole::Chief { listen: listen.to_owned() },
+            Some(chief) => link::ExchangeRole::Replica { chief },
+        },
+    });
+    let (resume, threads) = (member.resume, member.threads);
+    Ok(Granted { member: link::Member { token, trial, resume: None, exchange }, resume, threads })
 }

@@ -73,6 +73,13 @@ fn serve(arguments: &Arguments, parent: Option<watch::Parent>) -> anyhow::Result
             real.libtorch.found_by
         );
     }
+    if !arguments.gradients_listen.ip().is_loopback() {
+        tracing::warn!(
+            "gradients are taken on {}, and what goes between replicas is not encrypted: use it on a network that \
+             you trust",
+            arguments.gradients_listen
+        );
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -132,6 +139,7 @@ fn config(arguments: &Arguments) -> anyhow::Result<Config> {
             },
             scripted: trainers::find(SCRIPTED_TRAINER, arguments.scripted_trainer.as_deref()),
         },
+        gradients_listen: arguments.gradients_listen.to_string(),
         silence: Duration::from_secs_f64(arguments.trainer_silence_seconds),
         leave_when_idle: arguments.exit_when_idle.then(|| Duration::from_secs_f64(arguments.idle_seconds)),
     })

@@ -250,6 +250,7 @@ async fn what_libraries_print_and_values_that_make_no_sense_become_log_lines() {
 async fn an_address_that_is_none_is_refused() {
     let (_, leave) = tokio::sync::mpsc::channel(1);
     let config = agent::Config {
+        gradients_listen: "127.0.0.1:0".to_owned(),
         coordinator: "not an address".to_owned(),
         worker: sweeps::ids::WorkerId(1),
         host: "test".to_owned(),

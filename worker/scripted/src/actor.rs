@@ -1,10 +1,11 @@
 //! Plays the members of a cohort, an epoch of each in turn.
 
 use crate::checkpoint::Checkpoint;
+use crate::exchange::{self, Chief};
 use crate::metrics::{self, STEPS_PER_EPOCH};
 use crate::orders::Stops;
 use crate::voice::Voice;
-use proto::link::{Member, Said, Start};
+use proto::link::{Exchange, ExchangeRole, Member, Said, Start};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use sweeps::metrics::{Axis, Goal, Point};
@@ -20,7 +21,7 @@ pub(crate) fn act(start: Start, stops: &Stops, voice: &Voice) -> anyhow::Result<
     for member in start.members {
         let token = member.token;
         match Role::new(member, &start.folder) {
-            Ok(role) => {
+            Ok(mut role) => {
                 voice.say(&Said::Started {
                     token,
                     device: start.device.clone(),
@@ -29,6 +30,18 @@ pub(crate) fn act(start: Start, stops: &Stops, voice: &Voice) -> anyhow::Result<
                     libtorch: "none".to_owned(),
                     resumed_epoch: role.epochs_done,
                 })?;
+                match role.member.exchange.clone() {
+                    Some(exchange @ Exchange { role: ExchangeRole::Replica { .. }, .. }) => {
+                        // It has its slot for itself.
+                        let end = exchange::replicate(token, &exchange, stops, voice)?;
+                        voice.say(&Said::Ended { token, end })?;
+                        continue;
+                    }
+                    Some(Exchange { secret, role: ExchangeRole::Chief { listen } }) => {
+                        role.chief = Some(Chief::listen(token, &listen, &secret, voice)?);
+                    }
+                    None => {}
+                }
                 roles.push(role);
             }
             Err(error) => {
@@ -40,7 +53,12 @@ pub(crate) fn act(start: Start, stops: &Stops, voice: &Voice) -> anyhow::Result<
         let mut going_on = Vec::new();
         for mut role in roles {
             match role.epoch(stops, voice)? {
-                Some(end) => voice.say(&Said::Ended { token: role.member.token, end })?,
+                Some(end) => {
+                    if let Some(chief) = role.chief.as_ref().filter(|_| end == AttemptEnd::Completed) {
+                        chief.done();
+                    }
+                    voice.say(&Said::Ended { token: role.member.token, end })?;
+                }
                 None => going_on.push(role),
             }
         }
@@ -56,6 +74,8 @@ struct Role {
     epochs_done: u32,
     /// Of the metric that `best` means.
     best: Option<f64>,
+    /// Where others may help.
+    chief: Option<Chief>,
 }
 
 impl Role {
@@ -69,6 +89,7 @@ impl Role {
             folder: folder.to_path_buf(),
             epochs_done: resumed.as_ref().map_or(0, |checkpoint| checkpoint.epoch),
             best: resumed.and_then(|checkpoint| checkpoint.best),
+            chief: None,
             member,
         })
     }
@@ -91,7 +112,7 @@ impl Role {
             }
             match step.act {
                 Act::Sleep => {
-                    stops.sleep(token, Duration::from_millis(step.ms.unwrap_or(0)));
+                    self.sleep(Duration::from_millis(step.ms.unwrap_or(0)), stops);
                 }
                 Act::Report => self.report(&step, epoch, &mut points, voice)?,
                 Act::Checkpoint => self.save(false, voice)?,
@@ -111,6 +132,10 @@ impl Role {
         }
         voice.say(&Said::Points { token, points: metrics::within_epoch(&self.member.trial, epoch) })?;
         self.epochs_done = epoch;
+        if let Some(chief) = &mut self.chief {
+            let value = f64::from(chief.take_most());
+            points.push(Point { name: "replicas".to_owned(), step: u64::from(epoch), value });
+        }
         let is_best = self.weigh(&points);
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         voice.say(&Said::EpochFinished { token, epoch, duration_ms, points })?;
@@ -119,6 +144,23 @@ impl Role {
             self.save(is_best, voice)?;
         }
         Ok(last.then_some(AttemptEnd::Completed))
+    }
+
+    /// Many hands make light work: with two replicas it takes half as long.
+    fn sleep(&mut self, how_long: Duration, stops: &Stops) {
+        let token = self.member.token;
+        let Some(chief) = &mut self.chief else {
+            stops.sleep(token, how_long);
+            return;
+        };
+        let mut left = how_long;
+        while !left.is_zero() {
+            let nap = left.min(Duration::from_millis(10));
+            if stops.sleep(token, nap) {
+                return;
+            }
+            left = left.saturating_sub(nap * (1 + chief.connected()));
+        }
     }
 
     fn applies(&self, when: When, epoch: u32) -> bool {

@@ -3,6 +3,7 @@
 
 mod actor;
 mod checkpoint;
+mod exchange;
 mod metrics;
 mod orders;
 mod voice;

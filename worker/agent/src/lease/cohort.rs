@@ -71,6 +71,8 @@ impl Member {
             (end @ (AttemptEnd::Completed | AttemptEnd::Failed { .. }), _, _) => end,
             (_, Some((Why::Drain(why), _)), _) => AttemptEnd::Lost { reason: why.clone() },
             (_, Some((Why::Asked(_), _)), _) => AttemptEnd::Stopped,
+            // A replica stops by itself when its chief is gone.
+            (AttemptEnd::Stopped, None, _) if self.order.token.replica > 0 => AttemptEnd::Stopped,
             (AttemptEnd::Stopped, None, _) => {
                 AttemptEnd::Crashed { reason: "its trainer stopped without being asked to".to_owned() }
             }

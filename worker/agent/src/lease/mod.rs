@@ -55,7 +55,8 @@ pub(crate) async fn run(
 ) {
     let name = members.first().map_or_else(String::new, |first| {
         let token = first.member.token;
-        format!("slot-{slot}/trial-{}-attempt-{}", token.trial, token.attempt)
+        let replica = if token.replica > 0 { format!("-replica-{}", token.replica) } else { String::new() };
+        format!("slot-{slot}/trial-{}-attempt-{}{replica}", token.trial, token.attempt)
     });
     let seed = members.first().map_or(0, |first| first.member.token.trial.0);
     let (uploads, uploaded) = Uploads::start(tools.client.clone(), seed ^ tools.config.worker.0);

@@ -11,6 +11,7 @@ use proto::wire;
 use proto::wire::report::Body;
 use rustix::process::Signal;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use sweeps::ids::Token;
 use sweeps::metrics::Point;
@@ -181,6 +182,7 @@ impl Lease {
                 self.relay(token, Body::Started(started)).await;
             }
             Said::Listening { token, address } => {
+                let address = reachable(address, &self.tools.config.host);
                 self.relay(token, Body::Listening(wire::Listening { address })).await;
             }
             Said::Points { token, points } => {
@@ -271,6 +273,14 @@ impl Ear {
             cause.push_str(&words.join(" | "));
         }
         cause
+    }
+}
+
+/// Where others reach a chief that listens on all of its addresses: there is only the host's name to go by.
+fn reachable(address: String, host: &str) -> String {
+    match address.parse::<SocketAddr>() {
+        Ok(all) if all.ip().is_unspecified() => format!("{host}:{}", all.port()),
+        Ok(_) | Err(_) => address,
     }
 }
 
