@@ -183,6 +183,7 @@ fn worker_json(worker: &WorkerStatus) -> Value {
         json!({
             "device": slot.device,
             "trial_ids": slot.trials,
+            "replica": slot.replica,
             "mult_adds_per_second": slot.mult_adds_per_second,
             "images_per_second": slot.images_per_second,
             "gpu": slot.gpu,
