@@ -104,6 +104,9 @@ fn what_is_not_bit_exact_says_why() {
     check(&file("grid.md", &results), "moved.md");
     let reason = "attempt 2 resumed after epoch 7 on instruction set avx2, before it was avx512";
     assert!(file("trials.csv", &results).contains(reason));
+    let mut several = results.clone();
+    several.spec.as_mut().unwrap().training.replicas = sweeps::spec::model::Replicas::Exactly(4);
+    assert!(file("trials.csv", &several).contains(&format!("{reason}; several replicas may train it")));
     let report = file("report.html", &results);
     assert!(
         report.contains(&format!("Trial 2 (1-192): {reason}")) && report.contains("1 of 2 trials are not bit-exact")
