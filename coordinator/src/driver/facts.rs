@@ -76,6 +76,7 @@ impl Driver {
                 self.pending.writes.push(Write::SweepPaused { sweep, paused });
             }
             Fact::SweepCleared { sweep } => {
+                self.replicas_changed = true;
                 let scheduler = &self.scheduler;
                 self.shown.retain(|trial, _| scheduler.trial(*trial).is_some());
                 self.running.retain(|trial, _| scheduler.trial(*trial).is_some());
@@ -157,7 +158,9 @@ impl Driver {
         }
     }
 
+    /// Of a replica.
     fn happened_to(&mut self, token: Token, happening: &Happening) {
+        self.replicas_changed = true;
         if let Some(sweep) = self.sweep_of(token) {
             self.happened(&sweep, Some(token.trial), happening);
         }

@@ -2,7 +2,6 @@
 
 use proto::convert::{Registration, Saying};
 use proto::wire;
-use std::collections::BTreeMap;
 use sweeps::ids::{Token, TrialId};
 use sweeps::scheduler::{Event, TrialRecord, Waiting};
 use sweeps::spec::model::Sweep;
@@ -29,10 +28,6 @@ pub(crate) enum Input {
     Explain {
         trial: TrialId,
         reply: oneshot::Sender<Option<Explained>>,
-    },
-    /// How many replicas train each running trial that has more than its chief.
-    Replicas {
-        reply: oneshot::Sender<BTreeMap<u64, u32>>,
     },
     Workers {
         reply: oneshot::Sender<Vec<wire::WorkerStatus>>,

@@ -70,6 +70,8 @@ pub(crate) struct Shared {
     pub(crate) store_path: PathBuf,
     /// Raised with each transaction.
     pub(crate) commits: watch::Receiver<u64>,
+    /// How many replicas train each running trial that has more than its chief.
+    pub(crate) replicas: watch::Receiver<BTreeMap<u64, u32>>,
     /// Why the store cannot be written at the moment.
     pub(crate) trouble: watch::Receiver<Option<String>>,
     /// The coordinator is stopping.
@@ -110,6 +112,9 @@ pub(crate) struct Driver {
     inputs: mpsc::Receiver<Input>,
     closed: watch::Receiver<bool>,
     commits: watch::Sender<u64>,
+    replicas: watch::Sender<BTreeMap<u64, u32>>,
+    /// Some joined or left in this batch.
+    replicas_changed: bool,
     trouble: watch::Sender<Option<String>>,
 
     sweeps: BTreeMap<String, SweepFacts>,
@@ -167,6 +172,7 @@ impl Driver {
             scheduler.sweeps().map(|view| (view.sweep.to_owned(), view.max_concurrent_trials())).collect();
         let (input_sender, inputs) = mpsc::channel(QUEUE);
         let (commits, commits_seen) = watch::channel(0);
+        let (replicas, replicas_seen) = watch::channel(BTreeMap::new());
         let (trouble, trouble_seen) = watch::channel(None);
         let artifacts = Arc::new(artifacts);
         let shared = Shared {
@@ -175,6 +181,7 @@ impl Driver {
             artifacts: Arc::clone(&artifacts),
             store_path: store.path().to_owned(),
             commits: commits_seen,
+            replicas: replicas_seen,
             trouble: trouble_seen,
             closed: closed.clone(),
         };
@@ -189,6 +196,8 @@ impl Driver {
             inputs,
             closed,
             commits,
+            replicas,
+            replicas_changed: false,
             trouble,
             sweeps,
             shown,
@@ -259,7 +268,6 @@ impl Driver {
                 self.after.push(After::reply(reply, result));
             }
             Input::Explain { trial, reply } => drop(reply.send(self.explain(trial))),
-            Input::Replicas { reply } => drop(reply.send(self.replica_counts())),
             Input::Workers { reply } => drop(reply.send(self.worker_statuses())),
             Input::Attach(attach) => self.attach(*attach),
             Input::Said { session, sequence, saying } => self.said(session, sequence, saying),
@@ -299,6 +307,9 @@ impl Driver {
                 None => return Ok(false),
             }
         };
+        if std::mem::take(&mut self.replicas_changed) {
+            self.replicas.send_replace(self.replica_counts());
+        }
         self.act(outcome).await?;
         Ok(true)
     }

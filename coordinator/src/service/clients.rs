@@ -40,7 +40,7 @@ impl Sweeps for Service {
         let wire::StatusRequest { sweep } = request.into_inner();
         match self.shared.reader.status(&sweep).await.map_err(cannot_read)? {
             Some(mut status) => {
-                let counts = self.ask(|reply| Input::Replicas { reply }).await?;
+                let counts = self.shared.replicas.borrow().clone();
                 for trial in status.trials.iter_mut().filter(|trial| trial.state == "running") {
                     trial.replicas = counts.get(&trial.id).copied().unwrap_or(1);
                 }
