@@ -55,6 +55,12 @@ impl Rect {
         (to.0.clamp(self.left, self.right), to.1.clamp(self.top, self.bottom))
     }
 
+    /// Distance of a point outside.
+    fn away(&self, from: Point) -> f64 {
+        let near = self.nearest(from);
+        (near.0 - from.0).hypot(near.1 - from.1)
+    }
+
     /// Length of the part of a segment that lies inside.
     fn crossed(&self, (from, to): (Point, Point)) -> f64 {
         self.clipped(from, to).map_or(0.0, |(from, to)| (to.0 - from.0).hypot(to.1 - from.1))
@@ -200,6 +206,10 @@ fn blemishes(place: &Rect, leader: Option<(Point, Point)>, own: Point, around: &
         if *marker != own && leader.is_some_and(|leader| square.crossed(leader) > 0.0) {
             cost += 300.0;
         }
+        // Without a line to its marker a label is read as the nearest one's.
+        if *marker != own && leader.is_none() && place.away(*marker) < 1.5 * place.away(own) {
+            cost += 150.0;
+        }
     }
     for line in around.lines {
         let crossed = place.grown(1.0).crossed(*line);
@@ -296,6 +306,22 @@ mod tests {
     fn markers_at_the_edges_keep_their_labels_inside() {
         let placed = check(&[(0.0, 0.0), (1000.0, 0.0), (0.0, 700.0), (1000.0, 700.0)]);
         assert!(placed.iter().all(Option::is_some));
+    }
+
+    /// As two cells of nearly the same cost and accuracy are.
+    #[test]
+    fn neighbours_labels_are_not_mistaken_for_each_other() {
+        for (dx, dy) in [(20.0, 0.0), (44.0, 17.0), (0.0, 30.0), (-25.0, 12.0)] {
+            let markers = [(500.0, 350.0), (500.0 + dx, 350.0 + dy)];
+            for (own, placed) in check(&markers).into_iter().enumerate() {
+                let Placed { place, leader } = placed.unwrap();
+                let other = markers[1 - own];
+                assert!(
+                    leader.is_some() || place.away(other) >= 1.5 * place.away(markers[own]),
+                    "{dx} {dy}: {place:?}"
+                );
+            }
+        }
     }
 
     #[test]
