@@ -14,7 +14,7 @@ async fn nothing_is_left_out_and_nothing_told_twice() {
     let epochs = 700;
     client.submit(&sweep_yaml("s", &[1.0], epochs)).await.unwrap();
     client.submit(&sweep_yaml("other", &[1.0], 1)).await.unwrap();
-    let request = wire::WatchRequest { sweep: "s".to_owned(), after: 0, follow: false };
+    let request = wire::WatchRequest { sweep: "s".to_owned(), after: 0, follow: false, last: 0 };
     let live = client.0.watch(request).await.unwrap().into_inner();
     let live = tokio::spawn(all(live));
     let mut agent = house.agent(1, 1, &[]).await;
@@ -26,7 +26,7 @@ async fn nothing_is_left_out_and_nothing_told_twice() {
         agent.epoch(lease, epoch, 0.5).await;
         if epoch % 150 == 0 {
             // Somebody who reads a little, loses the stream, and comes back for what follows.
-            let request = wire::WatchRequest { sweep: "s".to_owned(), after, follow: true };
+            let request = wire::WatchRequest { sweep: "s".to_owned(), after, follow: true, last: 0 };
             let mut stream = client.0.watch(request).await.unwrap().into_inner();
             for _ in 0..40 {
                 let event = capped("an event", stream.message()).await.unwrap().unwrap();
@@ -49,7 +49,7 @@ async fn nothing_is_left_out_and_nothing_told_twice() {
     // A status knows from where to watch.
     assert!(client.status("s").await.sequence >= later.last().unwrap().sequence);
     // Events of workers are of no sweep.
-    let request = wire::WatchRequest { sweep: String::new(), after: 0, follow: true };
+    let request = wire::WatchRequest { sweep: String::new(), after: 0, follow: true, last: 0 };
     let mut stream = client.0.watch(request).await.unwrap().into_inner();
     let mut joined = false;
     for _ in 0..5 {

@@ -23,7 +23,10 @@ impl Service {
         request: wire::WatchRequest,
         to: mpsc::Sender<Result<wire::Event, Status>>,
     ) -> Result<(), Status> {
-        let wire::WatchRequest { sweep, mut after, follow } = request;
+        let wire::WatchRequest { sweep, mut after, follow, last } = request;
+        if last > 0 {
+            after = after.max(self.shared.reader.before_last(&sweep, last).await.map_err(cannot_read)?);
+        }
         let mut commits = self.shared.commits.clone();
         loop {
             commits.mark_unchanged();

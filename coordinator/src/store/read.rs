@@ -77,8 +77,13 @@ impl Reader {
         Ok(summaries)
     }
 
-    /// A sweep and its trials, all of one moment; `None` if there is no such sweep.
-    pub(crate) async fn status(&self, sweep: &str) -> Result<Option<wire::StatusReply>, sqlx::Error> {
+    /// A sweep and its trials, all of one moment, with these metrics, or with all of an epoch if none is named; `None`
+    /// if there is no such sweep.
+    pub(crate) async fn status(
+        &self,
+        sweep: &str,
+        metrics: &[String],
+    ) -> Result<Option<wire::StatusReply>, sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
         let query = sqlx::query(
             "SELECT name, description, scripted, paused, submitted_ms, limits_json, asked_limit_json, yaml, spec_json
@@ -88,8 +93,9 @@ impl Reader {
         let summary = summary(&mut transaction, &row).await?;
         let sequence: i64 =
             sqlx::query_scalar("SELECT coalesce(max(sequence), 0) FROM events").fetch_one(&mut *transaction).await?;
-        let mut best = epoch_values(&mut transaction, EPOCH_VALUES_BEST, sweep).await?;
-        let mut last = epoch_values(&mut transaction, EPOCH_VALUES_LAST, sweep).await?;
+        let names = if metrics.is_empty() { epoch_metrics_json() } else { proto::convert::to_json(&metrics) };
+        let mut best = epoch_values(&mut transaction, EPOCH_VALUES_BEST, sweep, &names).await?;
+        let mut last = epoch_values(&mut transaction, EPOCH_VALUES_LAST, sweep, &names).await?;
         let mut trials = Vec::new();
         for row in sqlx::query(TRIALS).bind(sweep).fetch_all(&mut *transaction).await? {
             let mut trial = trial_status(&row, summary.scripted)?;
@@ -129,6 +135,18 @@ impl Reader {
                 })
             })
             .collect()
+    }
+
+    /// The sequence number after which at most `last` events follow; of all sweeps if `sweep` is empty.
+    pub(crate) async fn before_last(&self, sweep: &str, last: u32) -> Result<u64, sqlx::Error> {
+        let query = if sweep.is_empty() {
+            sqlx::query_scalar::<_, i64>("SELECT sequence FROM events ORDER BY sequence DESC LIMIT 1 OFFSET ?1")
+        } else {
+            sqlx::query_scalar("SELECT sequence FROM events WHERE sweep = ?2 ORDER BY sequence DESC LIMIT 1 OFFSET ?1")
+        };
+        let query = query.bind(last);
+        let query = if sweep.is_empty() { query } else { query.bind(sweep) };
+        Ok(query.fetch_optional(&self.pool).await?.map_or(0, unsigned))
     }
 
     /// Whether nothing is left to do in a sweep, or in all of them if `sweep` is empty.
@@ -305,8 +323,9 @@ async fn epoch_values(
     transaction: &mut Transaction<'_, Sqlite>,
     statement: &'static str,
     sweep: &str,
+    names_json: &str,
 ) -> Result<BTreeMap<u64, BTreeMap<String, f64>>, sqlx::Error> {
-    let query = sqlx::query_as::<_, (i64, String, f64)>(statement).bind(sweep).bind(epoch_metrics_json());
+    let query = sqlx::query_as::<_, (i64, String, f64)>(statement).bind(sweep).bind(names_json);
     let mut values: BTreeMap<u64, BTreeMap<String, f64>> = BTreeMap::new();
     for (trial, name, value) in query.fetch_all(&mut **transaction).await? {
         values.entry(unsigned(trial)).or_default().insert(name, value);

@@ -154,7 +154,7 @@ impl Client {
     }
 
     pub async fn status(&mut self, sweep: &str) -> wire::StatusReply {
-        let request = wire::StatusRequest { sweep: sweep.to_owned() };
+        let request = wire::StatusRequest { sweep: sweep.to_owned(), metrics: Vec::new() };
         capped("status", self.0.status(request)).await.unwrap().into_inner()
     }
 
@@ -170,7 +170,7 @@ impl Client {
 
     /// All events of a sweep after a sequence number, of a sweep that is over.
     pub async fn events(&mut self, sweep: &str, after: u64) -> Vec<wire::Event> {
-        let request = wire::WatchRequest { sweep: sweep.to_owned(), after, follow: false };
+        let request = wire::WatchRequest { sweep: sweep.to_owned(), after, follow: false, last: 0 };
         let stream = self.0.watch(request).await.unwrap().into_inner();
         capped("all events", all(stream)).await.unwrap()
     }
