@@ -6,10 +6,12 @@
 mod events;
 mod process;
 mod stage;
+mod terminal;
 
 pub use events::{Happened, Watcher, attempts, epochs_of};
 pub use process::{Process, children, is_alive};
 pub use stage::{Coordinator, Stage};
+pub use terminal::{Terminal, has_tmux};
 
 use std::time::{Duration, Instant};
 
