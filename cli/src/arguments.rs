@@ -117,10 +117,12 @@ Examples:
   alpharho explain 3                          # of the newest sweep
   alpharho explain --id 19                    # by the number of the store, as in messages")]
     Explain(Explain),
-    /// Print what happens, a line for each event, until the sweep is over
+    /// Watch a sweep: the dashboard on a terminal, else a line for each event until the sweep is over
     #[command(after_help = "\
 Examples:
-  alpharho watch fashion-mnist
+  alpharho watch fashion-mnist                # the dashboard; ? lists its keys
+  alpharho watch fashion-mnist --read-only    # the same, without pausing, cancelling and the like
+  alpharho watch fashion-mnist --plain        # lines
   alpharho watch --after 120 --json           # all sweeps, one JSON object a line")]
     Watch(Watch),
     /// Print what a trial's trainers wrote
@@ -300,12 +302,21 @@ pub(crate) struct Explain {
 
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
-    /// The sweep's name [default: all sweeps]
+    /// The sweep's name [default: the newest; of lines: all sweeps]
     pub(crate) sweep: Option<String>,
-    /// Only events after this sequence number
+    /// A line an event instead of the dashboard; also when the output is no terminal, and with --json
+    #[arg(long)]
+    pub(crate) plain: bool,
+    /// The dashboard asks nothing of the coordinator: no pausing, resuming, cancelling, retrying, draining
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// The dashboard in ASCII letters; also where TERM is dumb or the locale is not UTF-8
+    #[arg(long)]
+    pub(crate) ascii: bool,
+    /// Lines: only events after this sequence number
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) after: u64,
-    /// Stay when everything is over
+    /// Lines: stay when everything is over
     #[arg(long, short)]
     pub(crate) follow: bool,
 }

@@ -3,11 +3,11 @@
 mod arguments;
 mod commands;
 mod exit;
-mod happenings;
 mod log;
 mod output;
 mod run;
 mod session;
+mod watch;
 
 use arguments::Arguments;
 use clap::Parser;

@@ -15,6 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 /// A status of 100,000 trials is larger than gRPC's usual limit.
 const MESSAGE_BYTES_MAX: usize = 1 << 30;
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Of a coordinator in this process: its workers are on this machine, and after a crash the next run should not
 /// have to wait long for their leases to end.
 const HEARTBEAT_MS: u64 = 2_000;
@@ -102,7 +103,7 @@ impl Session {
 
     /// A sweep with its trials.
     pub(crate) async fn status(&mut self, sweep: &str) -> anyhow::Result<StatusReply> {
-        let request = StatusRequest { sweep: sweep.to_owned() };
+        let request = StatusRequest { sweep: sweep.to_owned(), metrics: Vec::new() };
         Ok(self.client.status(request).await.map_err(|status| refused(&status))?.into_inner())
     }
 
@@ -146,8 +147,11 @@ fn with_scheme(address: &str) -> String {
     if address.contains("://") { address.to_owned() } else { format!("http://{address}") }
 }
 
-async fn connect(address: &str) -> Result<SweepsClient<Channel>, String> {
+/// Connects, and makes sure that a coordinator answers.
+pub(crate) async fn connect(address: &str) -> Result<SweepsClient<Channel>, String> {
     let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| error.to_string())?;
+    // A machine that is gone without a word is noticed.
+    let endpoint = endpoint.keep_alive_while_idle(true).http2_keep_alive_interval(KEEP_ALIVE);
     let channel = endpoint.connect_timeout(CONNECT_MAX).connect().await.map_err(|error| cause(&error))?;
     let mut client = SweepsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
     // Something else may listen there.

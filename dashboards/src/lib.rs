@@ -4,12 +4,14 @@
 //! attempts and checkpoints. Everything else draws them: [`tables`] for the terminal, [`export`] for files out of
 //! [`plot`], [`sheets`] (what stands in each table), [`tabular`] (in which format) and [`report`]. [`trained::Trained`] is what a checkpoint
 //! holds: [`weights`] makes timm's file of it, [`onnx`] a graph. [`tensorboard`] writes the metrics as event files.
+//! [`watch`] is the dashboard, which keeps a model of its own, small enough for very large sweeps.
 
 pub mod exactness;
 pub mod export;
 pub mod fit;
 pub mod format;
 mod grid_markdown;
+pub mod happenings;
 pub mod onnx;
 pub mod origin;
 pub mod paper;
@@ -25,4 +27,5 @@ pub mod tabular;
 pub mod tensorboard;
 pub mod trained;
 pub mod view;
+pub mod watch;
 pub mod weights;

@@ -3,13 +3,14 @@
 use super::with_session;
 use crate::arguments::{Logs, Place, Watch};
 use crate::exit::{End, refused};
-use crate::happenings::{self, Names};
 use crate::output;
 use crate::session::{Session, Want};
 use dashboards::format;
+use dashboards::happenings::{self, Names};
 use dashboards::view::SweepView;
 use proto::wire::{Event, LogsRequest, WatchRequest};
 use serde_json::json;
+use std::io::IsTerminal;
 use std::time::Duration;
 use tokio_stream::StreamExt;
 
@@ -18,7 +19,16 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Tries in a row before giving up: a minute.
 const TRIES_MAX: u32 = 30;
 
+/// The dashboard on a terminal, unless lines are asked for; else lines.
 pub(super) async fn watch(place: &Place, arguments: &Watch) -> anyhow::Result<End> {
+    let lines = place.json || arguments.plain || arguments.follow || arguments.after > 0;
+    if lines || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        return watch_lines(place, arguments).await;
+    }
+    with_session(place, Want::Read, async |session| crate::watch::dashboard(session, place, arguments).await).await
+}
+
+async fn watch_lines(place: &Place, arguments: &Watch) -> anyhow::Result<End> {
     with_session(place, Want::Read, async |session| {
         let mut watcher = Watcher { names: Names::default(), after: arguments.after, json: place.json };
         let sweep = arguments.sweep.clone().unwrap_or_default();
@@ -77,7 +87,7 @@ impl Watcher {
         if until.is_some_and(|until| self.after >= until) {
             return Ok(Ok(()));
         }
-        let request = WatchRequest { sweep: sweep.to_owned(), after: self.after, follow };
+        let request = WatchRequest { sweep: sweep.to_owned(), after: self.after, follow, last: 0 };
         let mut events = match session.client.watch(request).await {
             Ok(reply) => reply.into_inner(),
             Err(status) if is_broken(&status) => return Ok(Err(status)),

@@ -3,10 +3,10 @@
 use super::with_session;
 use crate::arguments::{Explain, MaybeSweep, Place};
 use crate::exit::{End, Failure, refused};
-use crate::happenings::end_words;
 use crate::output;
 use crate::session::{Session, Want};
 use dashboards::format;
+use dashboards::happenings::end_words;
 use dashboards::tables;
 use dashboards::view::SweepView;
 use proto::wire::{

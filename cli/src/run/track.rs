@@ -1,6 +1,6 @@
 //! How far a sweep is, kept up to date by its events. Pure: what to show is decided here, how, in `display`.
 
-use crate::happenings::{self, Names};
+use dashboards::happenings::{self, Names};
 use proto::wire::{Event, StatusReply, TrialStatus};
 use std::collections::BTreeMap;
 use sweeps::event::Happening;

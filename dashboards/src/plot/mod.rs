@@ -14,7 +14,7 @@ mod palette;
 mod parameters;
 mod png;
 mod residuals;
-mod scale;
+pub(crate) mod scale;
 mod scatter;
 mod svg;
 mod time;

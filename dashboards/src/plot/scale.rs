@@ -47,7 +47,7 @@ pub(super) fn around(values: impl Iterator<Item = f64> + Clone, least: f64, room
 
 /// About `wanted` round values (1, 2 or 5 times a power of ten apart) within the range, and the decimals
 /// they need.
-pub(super) fn ticks(from: f64, to: f64, wanted: u32) -> (Vec<f64>, usize) {
+pub(crate) fn ticks(from: f64, to: f64, wanted: u32) -> (Vec<f64>, usize) {
     let rough = (to - from) / f64::from(wanted.max(1));
     let power = 10f64.powf(rough.log10().floor());
     let factor = [1.0, 2.0, 5.0, 10.0].into_iter().find(|factor| factor * power >= rough).unwrap_or(10.0);
@@ -63,7 +63,7 @@ pub(super) fn ticks(from: f64, to: f64, wanted: u32) -> (Vec<f64>, usize) {
 
 /// Ticks of a logarithmic axis within the range: 1, 2 and 5 times the powers of ten, or denser where there would
 /// be fewer than 4; and the fine ones between, without a number.
-pub(super) fn log_ticks(from: f64, to: f64) -> (Vec<f64>, Vec<f64>) {
+pub(crate) fn log_ticks(from: f64, to: f64) -> (Vec<f64>, Vec<f64>) {
     let powers = from.log10().floor() as i32..=to.log10().ceil() as i32;
     let within = |factors: &[f64]| -> Vec<f64> {
         powers

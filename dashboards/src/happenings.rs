@@ -1,6 +1,6 @@
 //! Events as lines for people, and as JSON for programs.
 
-use dashboards::format;
+use crate::format;
 use proto::wire::{Event, StatusReply};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -10,24 +10,24 @@ use sweeps::scheduler::{AttemptEnd, StopReason, TrialState};
 
 /// What trials are called, by id.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+pub struct Names {
     by_id: BTreeMap<u64, Name>,
 }
 
 /// What a trial is called.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Name {
+pub struct Name {
     /// Place in the sweep, from 1.
-    pub(crate) number: u32,
+    pub number: u32,
     /// `0.75-160`.
-    pub(crate) cell: String,
+    pub cell: String,
     /// Epochs wanted.
-    pub(crate) epochs: u32,
+    pub epochs: u32,
 }
 
 impl Names {
     /// Learns the trials of a sweep.
-    pub(crate) fn learn(&mut self, status: &StatusReply) {
+    pub fn learn(&mut self, status: &StatusReply) {
         for trial in &status.trials {
             let cell = format!("{}-{}", format::alpha(trial.alpha), trial.resolution);
             self.by_id.insert(trial.id, Name { number: trial.number, cell, epochs: trial.epochs });
@@ -35,12 +35,12 @@ impl Names {
     }
 
     /// Whether the trial is known.
-    pub(crate) fn knows(&self, id: u64) -> bool {
+    pub fn knows(&self, id: u64) -> bool {
         self.by_id.contains_key(&id)
     }
 
     /// `trial 3 (0.75-160)`.
-    pub(crate) fn trial(&self, id: u64) -> String {
+    pub fn trial(&self, id: u64) -> String {
         match self.by_id.get(&id) {
             Some(name) => format!("trial {} ({})", name.number, name.cell),
             None => format!("trial with id {id}"),
@@ -57,12 +57,12 @@ impl Names {
 }
 
 /// What happened; an error for an event of a newer version.
-pub(crate) fn read(event: &Event) -> Result<Happening, serde_json::Error> {
+pub fn read(event: &Event) -> Result<Happening, serde_json::Error> {
     serde_json::from_str(&event.json)
 }
 
 /// One line of JSON: the happening, and when and of what.
-pub(crate) fn json(event: &Event, names: &Names) -> Value {
+pub fn json(event: &Event, names: &Names) -> Value {
     json!({
         "sequence": event.sequence,
         "time_ms": event.time_ms,
@@ -74,7 +74,7 @@ pub(crate) fn json(event: &Event, names: &Names) -> Value {
 }
 
 /// `2026-11-23 02:07:32Z  fashion-mnist  trial 3 (0.75-160)  epoch 4/30: top-1 91.20 %, ..`, without the time.
-pub(crate) fn line(event: &Event, names: &Names) -> String {
+pub fn line(event: &Event, names: &Names) -> String {
     let mut words: Vec<String> = Vec::new();
     if !event.sweep.is_empty() {
         words.push(event.sweep.clone());
@@ -90,7 +90,7 @@ pub(crate) fn line(event: &Event, names: &Names) -> String {
 }
 
 /// What happened, in words. `epochs`: those wanted of the trial.
-pub(crate) fn happened(happening: &Happening, epochs: Option<u32>) -> String {
+pub fn happened(happening: &Happening, epochs: Option<u32>) -> String {
     match happening {
         Happening::SweepSubmitted { trials, trials_new } => {
             format!("submitted: {trials} trials, {trials_new} of them new")
@@ -150,7 +150,9 @@ fn state_words(state: &TrialState) -> String {
     }
 }
 
-pub(crate) fn end_words(end: &AttemptEnd) -> String {
+/// `crashed: signal 9`.
+#[must_use]
+pub fn end_words(end: &AttemptEnd) -> String {
     match end {
         AttemptEnd::Completed => "is complete".to_owned(),
         AttemptEnd::Failed { reason } => format!("failed: {reason}"),
@@ -161,7 +163,7 @@ pub(crate) fn end_words(end: &AttemptEnd) -> String {
 }
 
 /// `top-1 91.20 %, val. loss 0.2671, train loss 0.2410, 312 images/s`: what there is of these.
-pub(crate) fn measured(points: &[Point]) -> String {
+pub fn measured(points: &[Point]) -> String {
     let value = |name: &str| points.iter().find(|point| point.name == name).map(|point| point.value);
     let mut words = Vec::new();
     if let Some(top1) = value("val_top1") {
