@@ -88,7 +88,7 @@ async fn a_drained_worker_is_told_finishes_and_is_given_nothing_more() {
     assert_eq!(refused.code(), Code::NotFound);
     assert!(refused.message().starts_with("there is no worker 0000000000000007"), "{}", refused.message());
 
-    let request = wire::WatchRequest { sweep: String::new(), after: 0, follow: true, last: 0 };
+    let request = wire::WatchRequest { sweep: String::new(), after: 0, follow: true, last: 0, workers: false };
     let mut stream = client.0.watch(request).await.unwrap().into_inner();
     let mut drained = 0;
     loop {

@@ -87,7 +87,7 @@ impl Watcher {
         if until.is_some_and(|until| self.after >= until) {
             return Ok(Ok(()));
         }
-        let request = WatchRequest { sweep: sweep.to_owned(), after: self.after, follow, last: 0 };
+        let request = WatchRequest { sweep: sweep.to_owned(), after: self.after, follow, last: 0, workers: false };
         let mut events = match session.client.watch(request).await {
             Ok(reply) => reply.into_inner(),
             Err(status) if is_broken(&status) => return Ok(Err(status)),

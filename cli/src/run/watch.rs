@@ -94,7 +94,8 @@ impl Wait {
 
     /// Follows one stream of events; `None` when it broke.
     async fn follow(&mut self, session: &mut Session, signals: &mut Signals) -> anyhow::Result<Option<End>> {
-        let request = WatchRequest { sweep: self.name.clone(), after: self.after, follow: false, last: 0 };
+        let request =
+            WatchRequest { sweep: self.name.clone(), after: self.after, follow: false, last: 0, workers: false };
         let mut events = match session.client.watch(request).await {
             Ok(reply) => reply.into_inner(),
             Err(status) if !session.is_embedded() && crate::commands::is_broken(&status) => return Ok(None),

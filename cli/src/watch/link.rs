@@ -174,7 +174,7 @@ impl Shared {
         let mut away: Option<u64> = None;
         loop {
             let last = if after == 0 { EVENTS_BEFORE } else { 0 };
-            let request = WatchRequest { sweep: self.sweep.clone(), after, follow: true, last };
+            let request = WatchRequest { sweep: self.sweep.clone(), after, follow: true, last, workers: true };
             let why = match self.client().watch(request).await {
                 Ok(reply) => {
                     if away.take().is_some() {

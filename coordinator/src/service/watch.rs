@@ -23,9 +23,9 @@ impl Service {
         request: wire::WatchRequest,
         to: mpsc::Sender<Result<wire::Event, Status>>,
     ) -> Result<(), Status> {
-        let wire::WatchRequest { sweep, mut after, follow, last } = request;
+        let wire::WatchRequest { sweep, mut after, follow, last, workers } = request;
         if last > 0 {
-            after = after.max(self.shared.reader.before_last(&sweep, last).await.map_err(cannot_read)?);
+            after = after.max(self.shared.reader.before_last(&sweep, workers, last).await.map_err(cannot_read)?);
         }
         let mut commits = self.shared.commits.clone();
         loop {
@@ -33,7 +33,7 @@ impl Service {
             // Looked up before the events are: what ended it is among them.
             let over = !follow && self.shared.reader.is_over(&sweep).await.map_err(cannot_read)?;
             loop {
-                let events = self.shared.reader.events(&sweep, after, PAGE).await.map_err(cannot_read)?;
+                let events = self.shared.reader.events(&sweep, workers, after, PAGE).await.map_err(cannot_read)?;
                 let full = events.len() == PAGE as usize;
                 for event in events {
                     after = event.sequence;

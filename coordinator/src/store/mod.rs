@@ -199,7 +199,7 @@ mod tests {
         let twice = Pending { events: vec![event(), event()], ..Pending::default() };
         let error = store.commit(&twice).await.unwrap_err();
         assert!(!may_mend(&error), "{error}");
-        assert!(store.reader().events("", 0, 10).await.unwrap().is_empty(), "all of a batch or nothing");
+        assert!(store.reader().events("", false, 0, 10).await.unwrap().is_empty(), "all of a batch or nothing");
     }
 
     #[tokio::test]

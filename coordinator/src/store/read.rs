@@ -112,14 +112,21 @@ impl Reader {
         }))
     }
 
-    /// Events after a sequence number, at most `limit`; of all sweeps if `sweep` is empty.
-    pub(crate) async fn events(&self, sweep: &str, after: u64, limit: u32) -> Result<Vec<wire::Event>, sqlx::Error> {
-        let query = if sweep.is_empty() {
-            sqlx::query("SELECT * FROM events WHERE sequence > ?1 ORDER BY sequence LIMIT ?2")
-        } else {
-            sqlx::query("SELECT * FROM events WHERE sweep = ?3 AND sequence > ?1 ORDER BY sequence LIMIT ?2")
+    /// Events after a sequence number, at most `limit`; of all sweeps if `sweep` is empty, with those of no sweep if
+    /// `workers`.
+    pub(crate) async fn events(
+        &self,
+        sweep: &str,
+        workers: bool,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<wire::Event>, sqlx::Error> {
+        let statement = match (sweep.is_empty(), workers) {
+            (true, _) => "SELECT * FROM events WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
+            (false, false) => "SELECT * FROM events WHERE sweep = ?3 AND sequence > ?1 ORDER BY sequence LIMIT ?2",
+            (false, true) => EVENTS_WITH_WORKERS,
         };
-        let mut query = query.bind(signed(after)).bind(limit);
+        let mut query = sqlx::query(statement).bind(signed(after)).bind(limit);
         if !sweep.is_empty() {
             query = query.bind(sweep);
         }
@@ -137,15 +144,17 @@ impl Reader {
             .collect()
     }
 
-    /// The sequence number after which at most `last` events follow; of all sweeps if `sweep` is empty.
-    pub(crate) async fn before_last(&self, sweep: &str, last: u32) -> Result<u64, sqlx::Error> {
-        let query = if sweep.is_empty() {
-            sqlx::query_scalar::<_, i64>("SELECT sequence FROM events ORDER BY sequence DESC LIMIT 1 OFFSET ?1")
-        } else {
-            sqlx::query_scalar("SELECT sequence FROM events WHERE sweep = ?2 ORDER BY sequence DESC LIMIT 1 OFFSET ?1")
+    /// The sequence number after which at most `last` of the same events follow.
+    pub(crate) async fn before_last(&self, sweep: &str, workers: bool, last: u32) -> Result<u64, sqlx::Error> {
+        let statement = match (sweep.is_empty(), workers) {
+            (true, _) => "SELECT sequence FROM events ORDER BY sequence DESC LIMIT 1 OFFSET ?1",
+            (false, false) => "SELECT sequence FROM events WHERE sweep = ?2 ORDER BY sequence DESC LIMIT 1 OFFSET ?1",
+            (false, true) => BEFORE_LAST_WITH_WORKERS,
         };
-        let query = query.bind(last);
-        let query = if sweep.is_empty() { query } else { query.bind(sweep) };
+        let mut query = sqlx::query_scalar::<_, i64>(statement).bind(last);
+        if !sweep.is_empty() {
+            query = query.bind(sweep);
+        }
         Ok(query.fetch_optional(&self.pool).await?.map_or(0, unsigned))
     }
 
@@ -306,6 +315,18 @@ const TRIALS: &str = "
                AS end_json
     FROM trials AS t LEFT JOIN attempts AS a ON a.trial = t.id AND a.attempt = t.attempts
     WHERE t.sweep = ? ORDER BY t.number, t.id";
+
+// Both halves come out of the index in order, and no more than needed of each.
+const EVENTS_WITH_WORKERS: &str = "
+    SELECT * FROM (SELECT * FROM events WHERE sweep = ?3 AND sequence > ?1 ORDER BY sequence LIMIT ?2)
+    UNION ALL
+    SELECT * FROM (SELECT * FROM events WHERE sweep = '' AND sequence > ?1 ORDER BY sequence LIMIT ?2)
+    ORDER BY sequence LIMIT ?2";
+const BEFORE_LAST_WITH_WORKERS: &str = "
+    SELECT sequence FROM (SELECT sequence FROM events WHERE sweep = ?2 ORDER BY sequence DESC LIMIT ?1 + 1)
+    UNION ALL
+    SELECT sequence FROM (SELECT sequence FROM events WHERE sweep = '' ORDER BY sequence DESC LIMIT ?1 + 1)
+    ORDER BY sequence DESC LIMIT 1 OFFSET ?1";
 
 const EPOCH_VALUES_BEST: &str = "
     SELECT m.trial, m.name, m.value FROM trials AS t

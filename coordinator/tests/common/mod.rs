@@ -170,7 +170,7 @@ impl Client {
 
     /// All events of a sweep after a sequence number, of a sweep that is over.
     pub async fn events(&mut self, sweep: &str, after: u64) -> Vec<wire::Event> {
-        let request = wire::WatchRequest { sweep: sweep.to_owned(), after, follow: false, last: 0 };
+        let request = wire::WatchRequest { sweep: sweep.to_owned(), after, follow: false, last: 0, workers: false };
         let stream = self.0.watch(request).await.unwrap().into_inner();
         capped("all events", all(stream)).await.unwrap()
     }

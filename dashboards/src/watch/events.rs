@@ -92,7 +92,7 @@ impl EventsView<'_> {
         let mut below = rows as u16;
         for line in &shown {
             let time = format::time(line.time_ms);
-            let time = if inside.width >= 100 { time.as_str() } else { time.get(11..19).unwrap_or(&time) };
+            let time = if inside.width >= 140 { time.as_str() } else { time.get(11..19).unwrap_or(&time) };
             let style = match line.tone {
                 Tone::Plain => theme.ink(),
                 Tone::Good => theme.good(),

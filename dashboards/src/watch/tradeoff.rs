@@ -203,10 +203,9 @@ impl TradeoffView<'_> {
         }
         self.join(&mut chart, points, theme);
         self.scatter(&mut chart, theme);
-        if state.lines == Lines::Off {
-            let front: Vec<(f64, f64)> = points.front.iter().filter_map(|place| place_of(points, *place)).collect();
-            chart.line(&front, 0, theme.ink());
-        }
+        // Over the others, but leaving every second dot to them.
+        let front: Vec<(f64, f64)> = points.front.iter().filter_map(|place| place_of(points, *place)).collect();
+        chart.line(&front, if state.lines == Lines::Off { 0 } else { 1 }, theme.strong());
         chart.finish(paper);
         for (cost, value) in &published {
             if let Some((column, row)) = chart.cell(*cost, *value) {
@@ -307,12 +306,12 @@ impl TradeoffView<'_> {
             Lines::Alpha => series("α", alphas.iter().map(|alpha| format::alpha(*alpha)).collect()),
             Lines::Resolution | Lines::Off => series("ρ", resolutions.iter().map(u32::to_string).collect()),
         }
-        let hollow = if theme.ascii { "small: still training" } else { "hollow: still training" };
-        if !self.model.is_over() {
-            spans.push(span(format!("{hollow}  "), theme.faint()));
+        if area.width >= 70 {
+            spans.push(span("·· front  ", theme.strong()));
         }
-        if self.state.lines == Lines::Off {
-            spans.push(span("── Pareto front  ", theme.ink()));
+        if !self.model.is_over() {
+            let hollow = if theme.ascii { "small: training" } else { "hollow: training" };
+            spans.push(span(format!("{hollow}  "), theme.faint()));
         }
         if !self.published().is_empty() {
             let whole = format!("× {}", paper::CITATION);

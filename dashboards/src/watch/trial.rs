@@ -52,7 +52,7 @@ impl TrialView<'_> {
             height => height / 4,
         };
         let (upper, log) = bottom(rest, talk);
-        let (charts, facts) = top(upper, (u32::from(upper.height) * 11 / 20) as u16);
+        let (charts, facts) = top(upper, (u32::from(upper.height) * 12 / 20) as u16);
         let (first, second) = left(charts, charts.width / 2);
         self.losses(paper, first, detail, trial);
         self.accuracies(paper, second, detail, trial);
@@ -97,13 +97,13 @@ impl TrialView<'_> {
     fn losses(&self, paper: &mut Paper<'_>, area: Rect, detail: &Detail, trial: &Trial) {
         if trial.epochs_done == 0 && detail.curves.contains_key("step_loss") {
             let named = [("step_loss", "training, by step", 1)];
-            return self.curves(paper, area, detail, "loss", &named, None, 1.0);
+            return self.curves(paper, area, detail, "loss by step", &named, None, 1.0);
         }
-        self.curves(paper, area, detail, "loss", &LOSSES, Some(trial.epochs), 1.0);
+        self.curves(paper, area, detail, "loss by epoch", &LOSSES, Some(trial.epochs), 1.0);
     }
 
     fn accuracies(&self, paper: &mut Paper<'_>, area: Rect, detail: &Detail, trial: &Trial) {
-        self.curves(paper, area, detail, "accuracy (%)", &ACCURACIES, Some(trial.epochs), 100.0);
+        self.curves(paper, area, detail, "accuracy (%) by epoch", &ACCURACIES, Some(trial.epochs), 100.0);
     }
 
     #[expect(clippy::too_many_arguments, reason = "one place for both charts")]
@@ -164,7 +164,8 @@ impl TrialView<'_> {
         let inside = paper.frame(area, &Line::from(span("speed and steps", theme.strong())), &Line::default());
         let mut y = 0;
         // Apart from each other where there is room.
-        let step = if inside.height >= 12 { 2 } else { 1 };
+        let known = FACTS.iter().filter(|(metric, ..)| detail.curves.contains_key(*metric)).count() as u16 + 1;
+        let step = if inside.height >= 2 * known { 2 } else { 1 };
         let name_width = 16;
         let mut row = |paper: &mut Paper<'_>, name: &str, value: String, trend: Trend<'_>| {
             paper.put(inside, 1, y, name, theme.faint());
