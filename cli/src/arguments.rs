@@ -87,7 +87,8 @@ Exit codes: 0 all trials completed, 1 error, 2 bad sweep file, 3 trials failed, 
 Examples:
   alpharho coordinator
   alpharho coordinator --listen 127.0.0.1:7070 --store runs/alpharho.db --artifacts runs/artifacts
-  alpharho coordinator --heartbeat-ms 1000 --json")]
+  alpharho coordinator --heartbeat-ms 1000 --json
+  alpharho coordinator --metrics-listen 127.0.0.1:9463 --log-format json")]
     Coordinator(Coordinator),
     /// Hand a sweep to the coordinator and leave
     #[command(after_help = "\
@@ -276,6 +277,12 @@ pub(crate) struct Coordinator {
     #[arg(long, value_name = "MS", default_value_t = coordinator::HEARTBEAT_MS_DEFAULT,
         value_parser = clap::value_parser!(u64).range(10..=600_000))]
     pub(crate) heartbeat_ms: u64,
+    /// Serve metrics for Prometheus at http://ADDRESS/metrics
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics_listen: Option<String>,
+    /// The form of log lines on standard error: text, or json (one object a line)
+    #[arg(long, value_name = "FORM", default_value_t)]
+    pub(crate) log_format: telemetry::log::Format,
 }
 
 #[derive(Debug, Args)]

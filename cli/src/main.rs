@@ -3,7 +3,6 @@
 mod arguments;
 mod commands;
 mod exit;
-mod log;
 mod output;
 mod run;
 mod session;

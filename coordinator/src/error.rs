@@ -32,6 +32,9 @@ pub enum Error {
     /// The driver's task panicked.
     #[error("the coordinator's driver ended: {0}; this is a bug, please report it")]
     Driver(#[source] tokio::task::JoinError),
+    /// A number for operators has no good name.
+    #[error("metrics cannot be counted: {0}; this is a bug, please report it")]
+    Metrics(#[from] telemetry::MetricError),
     /// The server.
     #[error("the server ended: {0}")]
     Serve(#[source] tonic::transport::Error),

@@ -13,6 +13,7 @@ mod clock;
 mod driver;
 mod error;
 mod lock;
+pub mod metrics;
 mod secret;
 mod service;
 mod store;
@@ -21,6 +22,7 @@ pub use artifacts::ArtifactsError;
 pub use driver::DriverError;
 pub use error::Error;
 pub use lock::{LockError, find_running};
+pub use metrics::Scraper;
 pub use store::StoreError;
 
 use driver::{Driver, Shared};
@@ -91,6 +93,12 @@ impl Coordinator {
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Gives the numbers for operators, for as long as it is kept.
+    #[must_use]
+    pub fn scraper(&self) -> Scraper {
+        Scraper { shared: Arc::clone(&self.shared) }
     }
 
     /// Answers until `shutdown` is ready, then ends all streams. What is acknowledged is on disk at any time.

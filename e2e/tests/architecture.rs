@@ -65,13 +65,17 @@ fn host() -> String {
 const ROOMS: &[(&str, &[&str])] = &[
     ("alpharho-sweeps", &[]),
     ("alpharho-proto", &["alpharho-sweeps"]),
-    ("alpharho-coordinator", &["alpharho-sweeps", "alpharho-proto"]),
-    ("alpharho-agent", &["alpharho-sweeps", "alpharho-proto"]),
+    ("alpharho-telemetry", &[]),
+    ("alpharho-coordinator", &["alpharho-sweeps", "alpharho-proto", "alpharho-telemetry"]),
+    ("alpharho-agent", &["alpharho-sweeps", "alpharho-proto", "alpharho-telemetry"]),
     ("alpharho-gradients", &["alpharho-sweeps", "alpharho-proto"]),
     ("alpharho-trainer", &["alpharho-sweeps", "alpharho-proto", "alpharho-gradients"]),
     ("alpharho-trainer-scripted", &["alpharho-sweeps", "alpharho-proto"]),
     ("alpharho-dashboards", &["alpharho-sweeps", "alpharho-proto"]),
-    ("alpharho", &["alpharho-sweeps", "alpharho-proto", "alpharho-coordinator", "alpharho-dashboards"]),
+    (
+        "alpharho",
+        &["alpharho-sweeps", "alpharho-proto", "alpharho-coordinator", "alpharho-dashboards", "alpharho-telemetry"],
+    ),
     ("xtask", &[]),
     ("e2e", &[]),
 ];

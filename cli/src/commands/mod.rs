@@ -12,18 +12,19 @@ pub(crate) mod submit;
 
 use crate::arguments::{Arguments, Command, Place};
 use crate::exit::End;
+use crate::run;
 use crate::session::{Session, Want};
-use crate::{log, run};
 use clap::CommandFactory;
 use proto::wire::Action;
+use telemetry::log;
 
 /// Does what the command line says.
 pub(crate) async fn dispatch(arguments: Arguments) -> anyhow::Result<End> {
     let Arguments { place, command } = arguments;
     match &command {
         Command::Run(_) => {}
-        Command::Coordinator(_) => log::to_stderr("info"),
-        _ => log::to_stderr("error"),
+        Command::Coordinator(arguments) => log::to_stderr(arguments.log_format, "info"),
+        _ => log::to_stderr(log::Format::Text, "error"),
     }
     match command {
         Command::Plan(arguments) => plan::plan(&place, &arguments),

@@ -16,6 +16,13 @@ pub(super) async fn serve(place: &Place, arguments: &Arguments) -> anyhow::Resul
         Failure::new(format!("cannot listen on {}: {error}", arguments.listen))
             .hint("--listen 127.0.0.1:0 takes any free port")
     })?;
+    let metrics = match &arguments.metrics_listen {
+        Some(address) => Some(TcpListener::bind(address).await.map_err(|error| {
+            Failure::new(format!("cannot listen for metrics on {address}: {error}"))
+                .hint("--metrics-listen 127.0.0.1:0 takes any free port")
+        })?),
+        None => None,
+    };
     let config = Config {
         store: place.store.clone(),
         artifacts: place.artifacts_folder(),
@@ -23,11 +30,31 @@ pub(super) async fn serve(place: &Place, arguments: &Arguments) -> anyhow::Resul
     };
     let coordinator = Coordinator::open(config, listener).await?;
     let address = coordinator.address();
+    let metrics_address = match &metrics {
+        Some(listener) => Some(format!("http://{}/metrics", listener.local_addr()?)),
+        None => None,
+    };
     if place.json {
-        output::json_line(&json!({"address": address, "store": place.store, "artifacts": place.artifacts_folder()}))?;
+        output::json_line(&json!({
+            "address": address,
+            "store": place.store,
+            "artifacts": place.artifacts_folder(),
+            "metrics": metrics_address,
+        }))?;
     } else {
         output::line(&format!("listening on {address}, store {}", place.store.display()))?;
         output::line(&format!("workers attach with: alpharho-worker --coordinator {address}"))?;
+        if let Some(address) = metrics_address {
+            output::line(&format!("metrics at {address}"))?;
+        }
+    }
+    if let Some(listener) = metrics {
+        let scraper = coordinator.scraper();
+        let text = move || {
+            let scraper = scraper.clone();
+            async move { scraper.text().await }
+        };
+        tokio::spawn(telemetry::http::serve(listener, text, std::future::pending()));
     }
     coordinator
         .serve(async {

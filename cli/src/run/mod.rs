@@ -9,8 +9,8 @@ use crate::arguments::{Place, Run, STORE_DEFAULT};
 use crate::commands::export::results;
 use crate::commands::submit::{hand_over, read, words};
 use crate::exit::{End, Failure, refused};
+use crate::output;
 use crate::session::{Session, Want};
-use crate::{log, output};
 use anyhow::Context;
 use dashboards::export::write;
 use dashboards::selection::Selection;
@@ -19,6 +19,7 @@ use dashboards::view::SweepView;
 use proto::wire::control_request::Target;
 use proto::wire::{Action, ControlRequest};
 use serde_json::json;
+use std::fs::File;
 use std::path::Path;
 
 pub(crate) async fn run(place: &Place, arguments: &Run) -> anyhow::Result<End> {
@@ -26,7 +27,9 @@ pub(crate) async fn run(place: &Place, arguments: &Run) -> anyhow::Result<End> {
     let name = arguments.submission.new_name.clone().unwrap_or(sweep.name);
     let out = arguments.out.clone().unwrap_or_else(|| place.beside_store(&name));
     std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
-    log::to_file(&out.join("coordinator.log"), "info")?;
+    let log = out.join("coordinator.log");
+    let file = File::options().create(true).append(true).open(&log);
+    telemetry::log::to_file(file.with_context(|| format!("cannot write {}", log.display()))?, "info");
     let mut session = Session::open(place, Want::Write).await?;
     let ended = train(&mut session, place, arguments, yaml, &out).await;
     let closed = session.close().await;

@@ -39,6 +39,7 @@ impl Driver {
                     self.after.push(After::Send { session, message });
                 }
                 Command::WorkerLost { worker, reason } => {
+                    self.metrics.workers_lost.inc();
                     tracing::warn!(%worker, reason, "a worker is lost");
                     if let Some(session) = self.session_of(worker) {
                         let status = Status::aborted("given up as lost; register again");
@@ -135,6 +136,7 @@ impl Driver {
     }
 
     fn attempt_started(&mut self, token: Token, slot: SlotId) {
+        self.metrics.leases_granted.inc();
         self.running.insert(token.trial, Running::new(0));
         self.forget_speed(slot);
         let (host, device) = self.names_of(slot);
@@ -147,6 +149,7 @@ impl Driver {
     }
 
     fn attempt_ended(&mut self, token: Token, end: AttemptEnd) {
+        self.metrics.attempt_ended(&end);
         self.running.remove(&token.trial);
         let end_json = proto::convert::to_json(&end);
         self.pending.writes.push(Write::AttemptEnded { token, end_json, at_ms: unix_ms() });

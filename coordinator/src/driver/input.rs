@@ -32,6 +32,10 @@ pub(crate) enum Input {
     Workers {
         reply: oneshot::Sender<Vec<wire::WorkerStatus>>,
     },
+    /// The numbers for operators are to say what is now.
+    Scrape {
+        reply: oneshot::Sender<()>,
+    },
     Attach(Box<Attach>),
     Said {
         session: u64,

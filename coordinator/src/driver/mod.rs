@@ -8,6 +8,7 @@ mod act;
 mod facts;
 mod history;
 mod input;
+mod scrape;
 mod submit;
 mod workers;
 
@@ -16,6 +17,7 @@ pub(crate) use input::{Attach, Explained, Input, PricedTrial, Submission, Upload
 use crate::artifacts::Artifacts;
 use crate::clock::{Clock, unix_ms};
 use crate::lock::StoreLock;
+use crate::metrics::Metrics;
 use crate::secret::ExchangeKey;
 use crate::store::{EventRow, Outcome, Pending, Reader, Store, StoreError};
 use crate::{Config, Error};
@@ -68,6 +70,7 @@ pub(crate) struct Shared {
     pub(crate) reader: Reader,
     pub(crate) artifacts: Arc<Artifacts>,
     pub(crate) store_path: PathBuf,
+    pub(crate) metrics: Arc<Metrics>,
     /// Raised with each transaction.
     pub(crate) commits: watch::Receiver<u64>,
     /// How many replicas train each running trial that has more than its chief.
@@ -109,6 +112,7 @@ pub(crate) struct Driver {
     scheduler: Scheduler,
     timing: sweeps::scheduler::Config,
     clock: Clock,
+    metrics: Arc<Metrics>,
     inputs: mpsc::Receiver<Input>,
     closed: watch::Receiver<bool>,
     commits: watch::Sender<u64>,
@@ -175,11 +179,13 @@ impl Driver {
         let (replicas, replicas_seen) = watch::channel(BTreeMap::new());
         let (trouble, trouble_seen) = watch::channel(None);
         let artifacts = Arc::new(artifacts);
+        let metrics = Arc::new(Metrics::new()?);
         let shared = Shared {
             inputs: input_sender,
             reader: store.reader().clone(),
             artifacts: Arc::clone(&artifacts),
             store_path: store.path().to_owned(),
+            metrics: Arc::clone(&metrics),
             commits: commits_seen,
             replicas: replicas_seen,
             trouble: trouble_seen,
@@ -193,6 +199,7 @@ impl Driver {
             scheduler,
             timing,
             clock,
+            metrics,
             inputs,
             closed,
             commits,
@@ -269,6 +276,11 @@ impl Driver {
             }
             Input::Explain { trial, reply } => drop(reply.send(self.explain(trial))),
             Input::Workers { reply } => drop(reply.send(self.worker_statuses())),
+            Input::Scrape { reply } => {
+                self.refresh_metrics();
+                // A scrape that took too long has gone.
+                let _ = reply.send(());
+            }
             Input::Attach(attach) => self.attach(*attach),
             Input::Said { session, sequence, saying } => self.said(session, sequence, saying),
             Input::Detached { session } => self.detach(session),
@@ -321,9 +333,14 @@ impl Driver {
         let begun = Instant::now();
         let mut pause = RETRY_FIRST;
         let outcome = loop {
+            let tried_at = Instant::now();
             match self.store.commit(&pending).await {
-                Ok(outcome) => break outcome,
+                Ok(outcome) => {
+                    self.metrics.transaction_seconds.observe(tried_at.elapsed().as_secs_f64());
+                    break outcome;
+                }
                 Err(error) if crate::store::may_mend(&error) => {
+                    self.metrics.transactions_failed.inc();
                     if self.trouble.borrow().is_none() {
                         let store = self.store.path().display().to_string();
                         tracing::error!(

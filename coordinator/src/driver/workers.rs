@@ -37,7 +37,7 @@ pub(super) struct Guest {
     /// Mult-Adds of the images it trains on in a second, by slot.
     mult_adds_per_second: BTreeMap<u32, f64>,
     /// Of the trials that its slots train now.
-    images_per_second: BTreeMap<u32, f64>,
+    pub(super) images_per_second: BTreeMap<u32, f64>,
     /// As told last, by slot.
     gpus: BTreeMap<u32, wire::GpuUse>,
 }
@@ -66,6 +66,7 @@ impl Driver {
             self.after.push(After::Close { session: old, status });
         }
         tracing::info!(%worker, host, version, process, slots = slots.len(), held = holding.len(), "a worker joined");
+        self.metrics.workers_joined.inc();
         let devices = slots.iter().map(|slot| slot.device.clone()).collect();
         let guest = self.guests.entry(worker).or_default();
         guest.version = version;
@@ -105,6 +106,7 @@ impl Driver {
         if let Some(guest) = self.guests.get_mut(&worker) {
             guest.last_seen_ms = unix_ms();
         }
+        self.metrics.reports.with_label_values(&[kind_of(&saying)]).inc();
         let result = match saying {
             Saying::Heartbeat(gpus) => {
                 if let Some(guest) = self.guests.get_mut(&worker).filter(|_| !gpus.is_empty()) {
@@ -254,12 +256,27 @@ impl Driver {
         if let Some(facts) = self.sweeps.get(&sweep) {
             self.pending.best.insert(token.trial, (facts.best.name.clone(), facts.best.goal));
         }
+        self.count_epoch(duration_ms, &points);
         let attempt = token.attempt;
         self.happened(&sweep, Some(token.trial), &Happening::EpochFinished { attempt, epoch, points: points.clone() });
         self.put_points(token, points);
         self.pending.writes.push(Write::TrainTime { trial: token.trial, duration_ms });
         // Current a moment ago, in the same task.
         let _ = self.tell_scheduler(Event::EpochFinished { token, epoch, duration_ms });
+    }
+
+    fn count_epoch(&self, duration_ms: u64, points: &[Point]) {
+        let metrics = &self.metrics;
+        metrics.epochs.inc();
+        metrics.epoch_seconds.observe(duration_ms as f64 / 1000.0);
+        for Point { name, value, .. } in points {
+            match name.as_str() {
+                "images_per_second" => metrics.epoch_images_per_second.observe(*value),
+                "staleness_mean" => metrics.staleness_mean.observe(*value),
+                "staleness_max" => metrics.staleness_max.observe(*value),
+                _ => {}
+            }
+        }
     }
 
     /// The images per second among these points, remembered of the slot.
@@ -297,6 +314,7 @@ impl Driver {
     fn put_points(&mut self, token: Token, points: Vec<Point>) {
         let Token { trial, attempt, .. } = token;
         let row = |Point { name, step, value }| PointRow { trial, attempt, name, step, value };
+        self.metrics.points.inc_by(points.len() as u64);
         self.pending.points.extend(points.into_iter().map(row));
     }
 
@@ -319,6 +337,7 @@ impl Driver {
             return;
         }
         self.refusals += 1;
+        self.metrics.reports_refused.inc();
         self.stop(session, token, StopReason::Superseded);
         if remember_token(&mut self.refused, token) {
             let refusals = self.refusals;
@@ -349,6 +368,8 @@ impl Driver {
             is_new
         });
         if let Some(sweep) = self.sweep_of(token).filter(|_| is_new) {
+            self.metrics.checkpoints.inc();
+            self.metrics.checkpoint_bytes.observe(bytes as f64);
             let happening = Happening::CheckpointSaved { attempt: token.attempt, epoch, bytes, best };
             self.happened(&sweep, Some(token.trial), &happening);
         }
@@ -400,6 +421,20 @@ impl Driver {
             }
         });
         statuses.chain(self.history.lost()).collect()
+    }
+}
+
+fn kind_of(saying: &Saying) -> &'static str {
+    match saying {
+        Saying::Heartbeat(_) => "heartbeat",
+        Saying::Draining => "draining",
+        Saying::Goodbye => "goodbye",
+        Saying::Report(_, Report::Started(_)) => "started",
+        Saying::Report(_, Report::Points(_)) => "points",
+        Saying::Report(_, Report::EpochFinished { .. }) => "epoch",
+        Saying::Report(_, Report::Ended(_)) => "ended",
+        Saying::Report(_, Report::Log(_)) => "log",
+        Saying::Report(_, Report::Listening(_)) => "listening",
     }
 }
 

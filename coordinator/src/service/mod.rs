@@ -2,6 +2,7 @@
 #![allow(clippy::result_large_err, reason = "tonic's own error type")]
 
 mod clients;
+mod counted;
 mod explain;
 mod submit;
 mod transfer;
@@ -9,6 +10,7 @@ mod watch;
 mod workers;
 
 use crate::driver::{Input, Shared};
+use counted::Counted;
 use proto::wire::sweeps_server::SweepsServer;
 use proto::wire::workers_server::WorkersServer;
 use std::sync::Arc;
@@ -41,12 +43,15 @@ pub(crate) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let service = Service { shared, sessions: Arc::new(AtomicU64::new(0)) };
+    let metrics = Arc::clone(&service.shared.metrics);
+    let sweeps = SweepsServer::new(service.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let workers = WorkersServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX);
     tonic::transport::Server::builder()
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .add_service(SweepsServer::new(service.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(WorkersServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(Counted::new(sweeps, Arc::clone(&metrics)))
+        .add_service(Counted::new(workers, metrics))
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown)
         .await
 }

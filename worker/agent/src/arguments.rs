@@ -1,7 +1,7 @@
 //! The command line.
 
 use agent::devices::{Count, DeviceChoice};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -9,6 +9,7 @@ const EXAMPLES: &str = "\
 Examples:
   alpharho-worker --coordinator http://10.0.0.5:7070 --data imagenet=/mnt/imagenet
   alpharho-worker --coordinator http://127.0.0.1:7070 --device cpu --slots 1
+  alpharho-worker --metrics-listen 127.0.0.1:9464 --log-format json
   alpharho-worker --check          what was found: trainers, libtorch, devices
 
 Exit codes:
@@ -81,18 +82,12 @@ pub(crate) struct Arguments {
     /// With --check: print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// The form of log lines on standard error
-    #[arg(long, value_name = "FORM", default_value = "text")]
-    pub(crate) log_format: LogFormat,
-}
-
-/// The form of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
+    /// The form of log lines on standard error: text, or json (one object a line)
+    #[arg(long, value_name = "FORM", default_value_t)]
+    pub(crate) log_format: telemetry::log::Format,
+    /// Serve metrics for Prometheus at http://ADDRESS/metrics
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics_listen: Option<String>,
 }
 
 fn name_and_path(text: &str) -> Result<(String, PathBuf), String> {
@@ -137,6 +132,8 @@ mod tests {
         check(&["--gradients-listen", "10.0.0.5:0"], true);
         check(&["--gradients-listen", "[::1]:4000"], true);
         check(&["--gradients-listen", "10.0.0.5"], false);
+        check(&["--log-format", "json", "--metrics-listen", "127.0.0.1:9464"], true);
+        check(&["--log-format", "xml"], false);
         check(&["--trainer-silence-seconds", "0.5"], true);
         check(&["--trainer-silence-seconds", "nan"], false);
     }

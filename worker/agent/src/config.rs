@@ -1,5 +1,6 @@
 //! What an agent is started with.
 
+use crate::metrics::Metrics;
 use crate::trainers::Trainers;
 use proto::link::DataPlaces;
 use std::io::Read;
@@ -30,6 +31,8 @@ pub struct Config {
     pub gradients_listen: String,
     /// A trainer that says nothing for so long is killed.
     pub silence: Duration,
+    /// Where it counts what it does.
+    pub metrics: Metrics,
     /// Leave when there was nothing to do for so long; `None`: stay.
     pub leave_when_idle: Option<Duration>,
 }

@@ -3,6 +3,7 @@
 //! It alone changes that state, one event after another, and never waits for anything but the next event.
 
 use crate::config::Config;
+use crate::gpu::GpuWatch;
 use crate::lease::{self, Granted, Order, Tools};
 use crate::outbox::Outbox;
 use proto::wire::coordinator_message::Body as FromCoordinator;
@@ -69,6 +70,7 @@ pub(crate) struct Hub {
     /// The coordinator wants no more of it than what it holds.
     drains: bool,
     idle_since: Instant,
+    gpus: GpuWatch,
 }
 
 #[derive(Default)]
@@ -105,7 +107,9 @@ struct Leaving {
 impl Hub {
     pub(crate) fn new(tools: Arc<Tools>) -> Self {
         let slots = tools.config.slots.iter().map(|_| Slot::default()).collect();
+        let gpus = GpuWatch::start(&tools.config.slots, tools.config.metrics.clone());
         Self {
+            gpus,
             tools,
             slots,
             outbox: Outbox::default(),
@@ -131,7 +135,44 @@ impl Hub {
                 return left;
             }
             self.send_reports();
+            self.count();
         }
+    }
+
+    /// What is now, for operators.
+    fn count(&self) {
+        let metrics = &self.tools.config.metrics;
+        let attached = self.stream.as_ref().is_some_and(|stream| stream.attached.is_some());
+        metrics.attached.set(if attached { 1.0 } else { 0.0 });
+        metrics.outbox_reports.set(self.outbox.len() as f64);
+        let busy = self.slots.iter().filter(|slot| slot.lease.is_some()).count();
+        metrics.slots.with_label_values(&["busy"]).set(busy as f64);
+        metrics.slots.with_label_values(&["free"]).set((self.slots.len() - busy) as f64);
+    }
+
+    /// What a report says of the slot.
+    fn count_report(&self, slot: u32, report: &wire::Report) {
+        let metrics = &self.tools.config.metrics;
+        match &report.body {
+            Some(ReportBody::Ended(ended)) => {
+                if let Ok(end) = convert::attempt_end(&ended.end_json) {
+                    metrics.attempts_ended.with_label_values(&[word(&end)]).inc();
+                }
+            }
+            Some(ReportBody::EpochFinished(epoch)) => {
+                let speed = epoch.points.iter().find(|point| point.name == "images_per_second");
+                if let Some(speed) = speed {
+                    let labels = [slot.to_string(), self.device(slot).to_owned()];
+                    metrics.images_per_second.with_label_values(&labels).set(speed.value);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn device(&self, slot: u32) -> &str {
+        let plan = usize::try_from(slot).ok().and_then(|place| self.config().slots.get(place));
+        plan.map_or("", |plan| &plan.device)
     }
 
     fn config(&self) -> &Config {
@@ -158,8 +199,16 @@ impl Hub {
                 }
             }
             Event::Report { slot, report } => {
+                self.count_report(slot, &report);
                 if let (Some(ReportBody::Ended(ended)), Ok(token)) = (&report.body, convert::token(report.token)) {
-                    tracing::info!("slot {slot}: {token} ended: {}", ended.end_json);
+                    tracing::info!(
+                        worker = %self.config().worker,
+                        slot,
+                        trial = token.trial.0,
+                        attempt = token.attempt,
+                        end = ended.end_json,
+                        "an attempt ended"
+                    );
                     if let Some(lease) = self.slot(slot).and_then(|slot| slot.lease.as_mut()) {
                         lease.tokens.retain(|held| *held != token);
                     }
@@ -168,6 +217,9 @@ impl Hub {
             }
             Event::Released { slot: index } => {
                 self.idle_since = Instant::now();
+                let labels = [index.to_string(), self.device(index).to_owned()];
+                // Not there if no epoch was finished.
+                let _ = self.tools.config.metrics.images_per_second.remove_label_values(&labels);
                 if let Some(slot) = self.slot(index) {
                     slot.lease = None;
                     if let Some(next) = slot.next.take() {
@@ -187,11 +239,12 @@ impl Hub {
                 }
                 let again = if self.ever_attached { " again" } else { "" };
                 tracing::info!(
-                    "worker {}{again} attached to {} with {} slots",
-                    self.config().worker,
-                    self.config().coordinator,
-                    self.slots.len()
+                    worker = %self.config().worker,
+                    coordinator = self.config().coordinator,
+                    slots = self.slots.len(),
+                    "attached{again}"
                 );
+                self.tools.config.metrics.sessions.inc();
                 self.ever_attached = true;
                 self.told_away = false;
                 if self.drains || self.leaving.is_some() {
@@ -232,8 +285,21 @@ impl Hub {
         let index = grant.slot;
         let mut members = Vec::new();
         for member in grant.members {
+            let sweep = member.sweep.clone();
             match understood(member, &self.config().gradients_listen) {
-                Ok(granted) => members.push(granted),
+                Ok(granted) => {
+                    let token = granted.member.token;
+                    tracing::info!(
+                        worker = %self.config().worker,
+                        slot = index,
+                        device = self.device(index),
+                        sweep,
+                        trial = token.trial.0,
+                        attempt = token.attempt,
+                        "an attempt begins"
+                    );
+                    members.push(granted);
+                }
                 Err((token, bad)) => {
                     tracing::error!("a granted trial is not understood: {bad}");
                     let reason = format!("worker {} does not understand the trial: {bad}", self.config().worker);
@@ -270,19 +336,24 @@ impl Hub {
     fn start(&mut self, index: u32, members: Vec<Granted>) {
         let tools = Arc::clone(&self.tools);
         let plan = usize::try_from(index).ok().and_then(|place| tools.config.slots.get(place).cloned());
-        let (Some(plan), Some(slot)) = (plan, self.slot(index)) else { return };
+        let (Some(plan), true) = (plan, self.slot(index).is_some()) else { return };
         let tokens: Vec<Token> = members.iter().map(|granted| granted.member.token).collect();
-        for token in &tokens {
-            tracing::info!("slot {index} ({}): {token} begins", plan.device);
-        }
+        self.tools.config.metrics.leases.inc();
         let (orders, inbox) = mpsc::unbounded_channel();
-        slot.lease = Some(Running { tokens, orders });
+        if let Some(slot) = self.slot(index) {
+            slot.lease = Some(Running { tokens, orders });
+        }
         tokio::spawn(lease::run(tools, index, plan, members, inbox));
         self.tell_leaving();
     }
 
     fn stop(&mut self, token: Token, reason: StopReason) {
-        tracing::info!("{token} is to stop: {}", convert::stop_word(reason));
+        tracing::info!(
+            trial = token.trial.0,
+            attempt = token.attempt,
+            reason = convert::stop_word(reason),
+            "an attempt is to stop"
+        );
         if reason == StopReason::Superseded {
             self.outbox.forget(token.into());
         }
@@ -335,7 +406,9 @@ impl Hub {
             && now >= heartbeats.next_at
         {
             heartbeats.next_at = now + heartbeats.every;
-            self.send(ToCoordinator::Heartbeat(wire::Heartbeat { gpus: Vec::new() }));
+            let gpus = self.gpus.news();
+            self.tools.config.metrics.heartbeats.inc();
+            self.send(ToCoordinator::Heartbeat(wire::Heartbeat { gpus }));
         }
         let free = self.slots.iter().all(|slot| slot.lease.is_none() && slot.next.is_none());
         if self.leaving.is_none() && free && self.idle_until().is_some_and(|until| now >= until) {
@@ -431,6 +504,17 @@ impl Hub {
 
     fn slot(&mut self, index: u32) -> Option<&mut Slot> {
         self.slots.get_mut(usize::try_from(index).ok()?)
+    }
+}
+
+/// `completed`, `failed`, ..
+fn word(end: &AttemptEnd) -> &'static str {
+    match end {
+        AttemptEnd::Completed => "completed",
+        AttemptEnd::Failed { .. } => "failed",
+        AttemptEnd::Crashed { .. } => "crashed",
+        AttemptEnd::Stopped => "stopped",
+        AttemptEnd::Lost { .. } => "lost",
     }
 }
 

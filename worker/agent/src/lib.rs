@@ -7,12 +7,14 @@
 mod backoff;
 pub mod config;
 pub mod devices;
+mod gpu;
 mod hub;
 mod lease;
 pub mod libtorch;
 mod lines;
 mod link;
 mod log_limit;
+pub mod metrics;
 mod outbox;
 mod process;
 #[cfg(test)]

@@ -6,17 +6,16 @@ mod watch;
 
 use agent::config::{Config, host_name, new_worker_id};
 use agent::libtorch::Places;
+use agent::metrics::Metrics;
 use agent::trainers::{self, RealTrainer, SCRIPTED_TRAINER, TRAINER, Trainers};
 use agent::{Left, devices};
 use anyhow::Context;
-use arguments::{Arguments, LogFormat};
+use arguments::Arguments;
 use clap::Parser;
 use proto::link::DataPlaces;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use tracing_subscriber::EnvFilter;
 
 const EXIT_FAILED: u8 = 1;
 const EXIT_NO_TRAINER: u8 = 3;
@@ -26,26 +25,13 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Before anything takes time: the parent may die at any moment.
     let parent = arguments.die_with_parent.then(watch::tie_to_parent);
-    start_log(arguments.log_format);
+    telemetry::log::to_stderr(arguments.log_format, "info");
     match serve(&arguments, parent) {
         Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::from(EXIT_FAILED)
         }
-    }
-}
-
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
-    match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
     }
 }
 
@@ -86,6 +72,14 @@ fn serve(arguments: &Arguments, parent: Option<watch::Parent>) -> anyhow::Result
         .build()
         .context("the runtime cannot be started")?;
     let left = runtime.block_on(async {
+        if let Some(address) = &arguments.metrics_listen {
+            let listener = tokio::net::TcpListener::bind(address).await;
+            let listener = listener.with_context(|| format!("cannot listen for metrics on {address}"))?;
+            tracing::info!("metrics at http://{}/metrics", listener.local_addr()?);
+            let metrics = config.metrics.clone();
+            let text = move || std::future::ready(metrics.text());
+            tokio::spawn(telemetry::http::serve(listener, text, std::future::pending()));
+        }
         let leave = watch::leave_when_told(parent)?;
         anyhow::Ok(agent::run(config, leave).await?)
     })?;
@@ -141,6 +135,7 @@ fn config(arguments: &Arguments) -> anyhow::Result<Config> {
         },
         gradients_listen: arguments.gradients_listen.to_string(),
         silence: Duration::from_secs_f64(arguments.trainer_silence_seconds),
+        metrics: Metrics::new()?,
         leave_when_idle: arguments.exit_when_idle.then(|| Duration::from_secs_f64(arguments.idle_seconds)),
     })
 }

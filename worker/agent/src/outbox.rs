@@ -95,6 +95,11 @@ impl Outbox {
             .filter_map(|entry| Some((entry.slot, entry.report.token?)))
     }
 
+    /// Reports that are not acknowledged.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Whether everything is acknowledged.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -2,9 +2,11 @@
 //! again while it is away.
 
 use crate::backoff::Backoff;
+use crate::metrics::Metrics;
 use crate::transfers::{self, Client, DAMAGED_TRIES_MAX, Saved, TransferError};
 use proto::wire::Token;
 use std::collections::VecDeque;
+use std::time::Instant;
 use tokio::sync::mpsc;
 
 /// Takes checkpoints and sends them in the background.
@@ -26,11 +28,12 @@ pub(crate) struct Uploaded {
 
 impl Uploads {
     /// Starts the background task; it ends when this is dropped.
-    pub(crate) fn start(client: Client, seed: u64) -> (Self, mpsc::UnboundedReceiver<Uploaded>) {
+    pub(crate) fn start(client: Client, seed: u64, metrics: Metrics) -> (Self, mpsc::UnboundedReceiver<Uploaded>) {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (done, results) = mpsc::unbounded_channel();
         tokio::spawn(
-            Sender { client, done, backoff: Backoff::new(seed), waiting: VecDeque::new(), damaged: 0 }.run(inbox),
+            Sender { client, metrics, done, backoff: Backoff::new(seed), waiting: VecDeque::new(), damaged: 0 }
+                .run(inbox),
         );
         (Self { commands }, results)
     }
@@ -49,6 +52,7 @@ impl Uploads {
 
 struct Sender {
     client: Client,
+    metrics: Metrics,
     done: mpsc::UnboundedSender<Uploaded>,
     backoff: Backoff,
     waiting: VecDeque<Saved>,
@@ -66,6 +70,7 @@ impl Sender {
                 }
                 continue;
             };
+            let begun = Instant::now();
             let client = self.client.clone();
             let transfer = transfers::upload(&client, &next);
             let mut transfer = Box::pin(transfer);
@@ -84,6 +89,9 @@ impl Sender {
                 }
             };
             drop(transfer);
+            if let Some(result) = &result {
+                self.count(result, next.bytes, begun);
+            }
             match result {
                 None => {}
                 Some(Ok(())) => {
@@ -116,6 +124,19 @@ impl Sender {
             }
             prune(&mut self.waiting, &self.done);
         }
+    }
+
+    fn count(&self, result: &Result<(), TransferError>, bytes: u64, begun: Instant) {
+        let word = match result {
+            Ok(()) => {
+                self.metrics.upload_bytes.inc_by(bytes);
+                self.metrics.upload_seconds.observe(begun.elapsed().as_secs_f64());
+                "stored"
+            }
+            Err(TransferError::Never(_)) => "refused",
+            Err(TransferError::TryAgain(_) | TransferError::Damaged(_)) => "again",
+        };
+        self.metrics.uploads.with_label_values(&[word]).inc();
     }
 
     fn take(&mut self, command: Command) {

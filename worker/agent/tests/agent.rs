@@ -259,6 +259,7 @@ async fn an_address_that_is_none_is_refused() {
         folder: "/nowhere".into(),
         trainers: agent::trainers::Trainers { real: Err(String::new()), scripted: Err(String::new()) },
         silence: Duration::from_secs(1),
+        metrics: agent::metrics::Metrics::new().unwrap(),
         leave_when_idle: None,
     };
     let error = agent::run(config, leave).await.unwrap_err().to_string();

@@ -59,7 +59,8 @@ pub(crate) async fn run(
         format!("slot-{slot}/trial-{}-attempt-{}{replica}", token.trial, token.attempt)
     });
     let seed = members.first().map_or(0, |first| first.member.token.trial.0);
-    let (uploads, uploaded) = Uploads::start(tools.client.clone(), seed ^ tools.config.worker.0);
+    let (uploads, uploaded) =
+        Uploads::start(tools.client.clone(), seed ^ tools.config.worker.0, tools.config.metrics.clone());
     let folder = tools.config.folder.join(name);
     let events = tools.events.clone();
     let threads = members.iter().map(|member| member.threads).find(|threads| *threads > 0).unwrap_or(plan.threads);

@@ -182,6 +182,7 @@ impl Scene {
             folder: home.path().join("tmp"),
             trainers: Trainers { real: Err("there is no libtorch here".to_owned()), scripted: Ok(trainer) },
             silence: Duration::from_secs(60),
+            metrics: agent::metrics::Metrics::new().unwrap(),
             leave_when_idle: None,
         };
         change(&mut config);

@@ -1,0 +1,127 @@
+//! A gRPC service whose calls are counted: by method and code, and how long their answers took to begin.
+
+use crate::metrics::Metrics;
+use http_body::{Body as HttpBody, Frame};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tonic::Code;
+use tonic::body::Body;
+use tonic::codegen::http::{HeaderMap, Request, Response};
+use tonic::codegen::{BoxFuture, Bytes, Service as TowerService};
+use tonic::server::NamedService;
+
+/// The package of the contract, which all paths begin with.
+const PACKAGE: &str = "/alpharho.v1.";
+/// What somebody asked for that is not in the contract: one name for all, however many are tried.
+const UNKNOWN: &str = "unknown";
+
+#[derive(Clone)]
+pub(super) struct Counted<S> {
+    inner: S,
+    metrics: Arc<Metrics>,
+}
+
+impl<S> Counted<S> {
+    pub(super) fn new(inner: S, metrics: Arc<Metrics>) -> Self {
+        Self { inner, metrics }
+    }
+}
+
+impl<S: NamedService> NamedService for Counted<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S, E> TowerService<Request<Body>> for Counted<S>
+where
+    S: TowerService<Request<Body>, Response = Response<Body>, Error = E>,
+    S::Future: Send + 'static,
+    E: 'static,
+{
+    type Response = Response<Body>;
+    type Error = E;
+    type Future = BoxFuture<Self::Response, Self::Error>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), E>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let path = request.uri().path();
+        let method = path.strip_prefix(PACKAGE).unwrap_or(UNKNOWN).to_owned();
+        let metrics = Arc::clone(&self.metrics);
+        let begun = Instant::now();
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = answer.await?;
+            let known_code = code_of(answer.headers());
+            let method = if known_code == Some(Code::Unimplemented) { UNKNOWN.to_owned() } else { method };
+            metrics.grpc_seconds.with_label_values(&[&method]).observe(begun.elapsed().as_secs_f64());
+            let call = Call { method, metrics, code: known_code };
+            Ok(answer.map(|body| Body::new(CountedBody { body, call })))
+        })
+    }
+}
+
+/// Counted when it is dropped: by then its code is known, or whoever asked has gone.
+struct Call {
+    method: String,
+    metrics: Arc<Metrics>,
+    code: Option<Code>,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let code = self.code.map_or_else(|| "Cancelled".to_owned(), word);
+        self.metrics.grpc_requests.with_label_values(&[&self.method, &code]).inc();
+    }
+}
+
+fn word(code: Code) -> String {
+    if code == Code::Ok { "OK".to_owned() } else { format!("{code:?}") }
+}
+
+fn code_of(headers: &HeaderMap) -> Option<Code> {
+    headers.get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()))
+}
+
+struct CountedBody {
+    body: Body,
+    call: Call,
+}
+
+impl fmt::Debug for CountedBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CountedBody").field("method", &self.call.method).finish_non_exhaustive()
+    }
+}
+
+impl HttpBody for CountedBody {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(context);
+        if let Poll::Ready(Some(frame)) = &polled {
+            match frame {
+                Ok(frame) => this.call.code = frame.trailers_ref().and_then(code_of).or(this.call.code),
+                Err(status) => this.call.code = Some(status.code()),
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
