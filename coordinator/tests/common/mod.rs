@@ -33,6 +33,7 @@ pub async fn capped<T>(what: &str, future: impl Future<Output = T>) -> T {
 pub struct House {
     pub folder: tempfile::TempDir,
     runtime: Option<Runtime>,
+    scraper: Option<coordinator::Scraper>,
     pub address: String,
     pub heartbeat_ms: u64,
 }
@@ -45,7 +46,7 @@ impl House {
 
     pub async fn with_heartbeat(heartbeat_ms: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut house = Self { folder, runtime: None, address: String::new(), heartbeat_ms };
+        let mut house = Self { folder, runtime: None, scraper: None, address: String::new(), heartbeat_ms };
         house.start().await;
         house
     }
@@ -60,6 +61,10 @@ impl House {
 
     pub fn config(&self) -> Config {
         Config { heartbeat_ms: self.heartbeat_ms, ..Config::new(self.store(), self.artifacts()) }
+    }
+
+    pub fn scraper(&self) -> &coordinator::Scraper {
+        self.scraper.as_ref().unwrap()
     }
 
     pub async fn start(&mut self) {
@@ -78,6 +83,7 @@ impl House {
         });
         let coordinator = capped("a coordinator", opened).await.unwrap();
         self.address = coordinator.address().to_owned();
+        self.scraper = Some(coordinator.scraper());
         runtime.spawn(coordinator.serve(std::future::pending()));
         self.runtime = Some(runtime);
     }
