@@ -81,6 +81,7 @@ impl Driver {
                 let scheduler = &self.scheduler;
                 self.shown.retain(|trial, _| scheduler.trial(*trial).is_some());
                 self.running.retain(|trial, _| scheduler.trial(*trial).is_some());
+                self.unpruned.retain(|trial, _| scheduler.trial(*trial).is_some());
                 self.pending.writes.push(Write::SweepCleared { sweep });
             }
             Fact::Trial(record) => self.remember_trial(record, maybe_over),

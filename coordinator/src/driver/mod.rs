@@ -135,6 +135,8 @@ pub(crate) struct Driver {
     ended: BTreeSet<Token>,
     /// Tokens whose refusal watchers have been told of, the last few.
     refused: BTreeSet<Token>,
+    /// Lines since a trial's log was pruned.
+    unpruned: BTreeMap<TrialId, usize>,
     refusals: u64,
     last_trial: u64,
     last_event: u64,
@@ -215,6 +217,7 @@ impl Driver {
             guests: BTreeMap::new(),
             ended: BTreeSet::new(),
             refused: BTreeSet::new(),
+            unpruned: BTreeMap::new(),
             refusals: 0,
             last_trial: restored.last_trial,
             last_event: restored.last_event,

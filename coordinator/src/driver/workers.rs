@@ -17,6 +17,8 @@ use tonic::Status;
 
 /// Tokens remembered of those that were refused or have ended.
 const TOKENS_MAX: usize = 10_000;
+/// Lines of a trial's log after which it is pruned again.
+const PRUNE_EVERY_LINES: usize = 1_000;
 /// What a trainer that only acts out a script says that its libtorch is.
 const NO_LIBTORCH: &str = "none";
 
@@ -324,6 +326,12 @@ impl Driver {
         if known {
             let at_ms = unix_ms();
             let Token { trial, attempt, replica, .. } = token;
+            let unpruned = self.unpruned.entry(trial).or_default();
+            *unpruned += lines.len();
+            if *unpruned >= PRUNE_EVERY_LINES {
+                *unpruned = 0;
+                self.pending.writes.push(Write::PruneLog { trial });
+            }
             let name = |text| if replica == 0 { text } else { format!("replica {replica}: {text}") };
             let row = |text| LogRow { trial, attempt, at_ms, text: name(text) };
             self.pending.logs.extend(lines.into_iter().map(row));

@@ -191,6 +191,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_a_log_the_newest_lines_stay_and_other_trials_keep_theirs() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(&folder.path().join("a.db")).await.unwrap();
+        let kept = usize::try_from(write::LOG_LINES_MAX).unwrap();
+        let mut batch = lines(kept + 500);
+        let of_another = LogRow { trial: TrialId(2), attempt: 1, at_ms: 0, text: "another's".to_owned() };
+        batch.logs.insert(0, of_another);
+        store.commit(&batch).await.unwrap();
+        for _ in 0..2 {
+            let prune = Pending { writes: vec![Write::PruneLog { trial: TrialId(1) }], ..Pending::default() };
+            store.commit(&prune).await.unwrap();
+            let (stored, _) = store.reader().logs(1, 0, 100_000).await.unwrap();
+            assert_eq!(stored.len(), kept);
+            assert!(stored[0].text.starts_with("500 "), "{}", stored[0].text);
+        }
+        assert_eq!(store.reader().logs(2, 0, 10).await.unwrap().0.len(), 1);
+    }
+
+    #[tokio::test]
     async fn our_own_mistakes_are_not_waited_for() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = Store::open(&folder.path().join("a.db")).await.unwrap();

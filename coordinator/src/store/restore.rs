@@ -13,6 +13,9 @@ use sweeps::ids::TrialId;
 use sweeps::scheduler::{NewTrial, ReplicaLimits, SweepRecord, TrialRecord, TrialState};
 use sweeps::spec::model::Sweep;
 
+/// Events of no sweep that a start leaves.
+const WORKER_EVENTS_MAX: u32 = 100_000;
+
 /// All that the driver starts from.
 #[derive(Debug)]
 pub(crate) struct Restored {
@@ -90,6 +93,12 @@ impl Store {
             };
             sweeps[place].trials.push(record);
         }
+        let query = sqlx::query(
+            "DELETE FROM events WHERE sweep = '' AND sequence <=
+             (SELECT sequence FROM events WHERE sweep = '' ORDER BY sequence DESC LIMIT 1 OFFSET ?)",
+        );
+        let pruned = query.bind(WORKER_EVENTS_MAX).execute(self.connection().await?).await;
+        pruned.map_err(self.error("dropping old events"))?;
         let query =
             sqlx::query_as::<_, (i64, String)>("SELECT time_ms, json FROM events WHERE sweep = '' ORDER BY sequence");
         let rows = query.fetch_all(self.connection().await?).await.map_err(self.error("reading its events"))?;

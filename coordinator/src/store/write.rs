@@ -10,6 +10,9 @@ use sweeps::scheduler::{ReplicaLimits, TrialRecord, TrialState};
 /// Rows put in by one statement. Few enough that the statements of all sizes stay prepared.
 const ROWS_PER_STATEMENT: usize = 32;
 
+/// Lines of a trial's log that pruning leaves.
+pub(crate) const LOG_LINES_MAX: u32 = 20_000;
+
 /// What a batch has gathered. Carried out in the order: `writes`, points, best epochs, logs, events.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
@@ -86,6 +89,10 @@ pub(crate) enum Write {
         trial: TrialId,
         best: bool,
         latest: bool,
+    },
+    /// Of its log only the newest lines stay.
+    PruneLog {
+        trial: TrialId,
     },
     /// An attempt is over: what it saved after epochs that it never reported is not to go on from.
     ForgetUnreported {
@@ -298,6 +305,13 @@ async fn apply(connection: &mut SqliteConnection, write: &Write, outcome: &mut O
             );
             let gone = query.bind(signed(trial.0)).bind(best).bind(latest).fetch_all(connection).await?;
             gather_files(&gone, outcome)
+        }
+        Write::PruneLog { trial } => {
+            let query = sqlx::query(
+                "DELETE FROM logs WHERE trial = ?1
+                 AND id <= (SELECT id FROM logs WHERE trial = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+            );
+            query.bind(signed(trial.0)).bind(LOG_LINES_MAX).execute(connection).await.map(drop)
         }
         Write::ForgetUnreported { trial } => {
             let query = sqlx::query(
