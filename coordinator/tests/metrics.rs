@@ -34,10 +34,10 @@ async fn eventful() -> (House, String) {
     // Of an attempt that is over.
     let sequence = agent.epoch(lease, 1, 0.5).await;
     agent.acknowledged(sequence).await;
-    let request = wire::StatusRequest { sweep: "t".to_owned() };
+    let request = wire::StatusRequest { sweep: "t".to_owned(), ..wire::StatusRequest::default() };
     client.0.status(request).await.unwrap_err();
     // A watcher that goes away.
-    let request = wire::WatchRequest { sweep: String::new(), after: 0, follow: true };
+    let request = wire::WatchRequest { follow: true, ..wire::WatchRequest::default() };
     let mut stream = client.0.watch(request).await.unwrap().into_inner();
     capped("an event", stream.message()).await.unwrap().unwrap();
     drop(stream);
