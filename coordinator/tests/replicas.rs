@@ -71,6 +71,9 @@ async fn replicas_are_given_the_address_and_the_secret_of_their_chief_and_surviv
     let ended = chief.end(lease, &AttemptEnd::Completed).await;
     chief.acknowledged(ended).await;
     assert_eq!(helper.stopped().await, (helping, "superseded".to_owned()));
+    // Its own word crossed ours: that is nobody's fault.
+    let crossed = helper.end(helping, &AttemptEnd::Completed).await;
+    helper.acknowledged(crossed).await;
     let trial = client.status("s").await.trials.remove(0);
     assert_eq!((trial.state.as_str(), trial.attempts, trial.replicas), ("completed", 1, 0));
     let events = client.events("s", 0).await;
@@ -88,6 +91,7 @@ async fn replicas_are_given_the_address_and_the_secret_of_their_chief_and_surviv
         assert!(json.contains(kind) && json.contains(word), "{json}: {kind}, {word}");
     }
     assert!(!events.iter().any(|event| event.json.contains(&of_chief.secret)), "the secret is told to nobody else");
+    assert!(!events.iter().any(|event| event.json.contains("report_refused")), "{events:?}");
 }
 
 #[tokio::test]

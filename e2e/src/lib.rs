@@ -4,11 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod events;
+mod pictures;
 mod process;
 mod stage;
 mod terminal;
 
 pub use events::{Happened, Watcher, attempts, epochs_of};
+pub use pictures::{plain, write_pictures};
 pub use process::{Process, children, is_alive};
 pub use stage::{Coordinator, Stage};
 pub use terminal::{Terminal, has_tmux};

@@ -155,6 +155,23 @@ impl Stage {
         serde_json::from_str(&self.ask(&["status", sweep, "--json"])).unwrap()
     }
 
+    /// Which of these workers trains as a replica of that number (0: a chief), as the coordinator tells.
+    ///
+    /// # Panics
+    /// When none does for long.
+    pub fn place_of(&self, workers: &[Process], wanted: impl Fn(u64) -> bool) -> usize {
+        wait_for("the replica's worker", || {
+            let told: Value = serde_json::from_str(&self.ask(&["workers", "--json"])).unwrap();
+            let found = told.as_array().unwrap().iter().filter(|worker| {
+                let slot = &worker["slots"][0];
+                let trains = slot["trial_ids"].as_array().is_some_and(|ids| !ids.is_empty());
+                trains && slot["replica"].as_u64().is_some_and(&wanted)
+            });
+            let ids: Vec<&str> = found.filter_map(|worker| worker["id"].as_str()).collect();
+            workers.iter().position(|worker| ids.iter().any(|id| worker.written().contains(id)))
+        })
+    }
+
     /// Of each trial, in order: its state and how many attempts it took.
     ///
     /// # Panics

@@ -50,19 +50,6 @@ fn trainer(worker: &Process) -> u32 {
     wait_for("a trainer", || children(worker.id()).first().copied())
 }
 
-/// The worker that trains the trial as that replica: as the coordinator tells, by its place in `workers`.
-fn place_of(stage: &Stage, workers: &[Process], replica: u64) -> usize {
-    wait_for("the replica's worker", || {
-        let told: serde_json::Value = serde_json::from_str(&stage.ask(&["workers", "--json"])).unwrap();
-        let found = told.as_array().unwrap().iter().find(|worker| {
-            let slot = &worker["slots"][0];
-            slot["replica"].as_u64() == Some(replica) && slot["trial_ids"].as_array().is_some_and(|ids| !ids.is_empty())
-        })?;
-        let id = found["id"].as_str().unwrap();
-        workers.iter().position(|worker| worker.written().contains(id))
-    })
-}
-
 #[test]
 fn idle_slots_join_the_last_trial_and_make_room_for_the_next() {
     let stage = Stage::new();
@@ -104,12 +91,12 @@ fn a_killed_replica_is_replaced_and_costs_the_trial_nothing() {
     let watcher = stage.watch("helped");
     watcher.until("both replicas", |event| event.kind == "replica_joined" && event.number("replica") == 2);
     // Its agent, with all it started.
-    let gone = workers.remove(place_of(&stage, &workers, 1));
+    let gone = workers.remove(stage.place_of(&workers, |replica| replica == 1));
     let trainers = children(gone.id());
     gone.kill();
     wait_for("the end of its trainer", || trainers.iter().all(|trainer| !is_alive(*trainer)).then_some(()));
     // And the trainer of the other one alone.
-    let other = trainer(&workers[place_of(&stage, &workers, 2)]);
+    let other = trainer(&workers[stage.place_of(&workers, |replica| replica == 2)]);
     rustix::process::kill_process(Pid::from_raw(other.try_into().unwrap()).unwrap(), Signal::KILL).unwrap();
     let events = stage.events("helped");
     assert_eq!(attempts(&events, 1), ["completed"]);
@@ -132,7 +119,7 @@ fn a_killed_chief_resumes_where_it_was_helped() {
     let watcher = stage.watch("chief");
     watcher.until("both replicas", |event| event.kind == "replica_joined" && event.number("replica") == 2);
     watcher.until("a checkpoint", |event| event.is("checkpoint_saved", 1));
-    let chief = workers.remove(place_of(&stage, &workers, 0));
+    let chief = workers.remove(stage.place_of(&workers, |replica| replica == 0));
     chief.kill();
     let events = stage.events("chief");
     assert_eq!(attempts(&events, 1), ["lost", "completed"]);

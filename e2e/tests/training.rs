@@ -1,38 +1,8 @@
 //! Real training: libtorch, made-up pictures, from the sweep file to the plot.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use e2e::{Stage, epochs_of, wait_for};
+use e2e::{Stage, epochs_of, plain, wait_for, write_pictures};
 use rustix::process::Signal;
-use std::process::Command;
-
-const SIDE: usize = 20;
-
-/// Pictures of two classes in the format of MNIST: bars that stand, or bars that lie, with some noise.
-fn write_pictures(stage: &Stage, name: &str, count: usize) {
-    let header = |kind: u8, sizes: &[usize]| {
-        let mut bytes = vec![0, 0, 8, kind];
-        for size in sizes {
-            bytes.extend(u32::try_from(*size).unwrap().to_be_bytes());
-        }
-        bytes
-    };
-    let (mut images, mut labels) = (header(3, &[count, SIDE, SIDE]), header(1, &[count]));
-    let mut noise = 12_345_u32;
-    for picture in 0..count {
-        let label = picture % 2;
-        labels.push(u8::try_from(label).unwrap());
-        for row in 0..SIDE {
-            for column in 0..SIDE {
-                noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let across = if label == 0 { column } else { row };
-                let light = if (across + picture / 2) % 10 < 5 { 180 } else { 40 };
-                images.push(u8::try_from(light + (noise >> 24) % 40).unwrap());
-            }
-        }
-    }
-    stage.file(&format!("data/pictures/{name}-images-idx3-ubyte"), images);
-    stage.file(&format!("data/pictures/{name}-labels-idx1-ubyte"), labels);
-}
 
 fn sweep(stage: &Stage, epochs: u32) -> String {
     write_pictures(stage, "train", 320);
@@ -45,13 +15,6 @@ fn sweep(stage: &Stage, epochs: u32) -> String {
          batch_norm: {{reestimate_batches: 10}}}}\n"
     );
     stage.file("pictures.yaml", yaml).display().to_string()
-}
-
-/// A command that looks for libtorch as it would on a machine where nothing is set.
-fn plain(stage: &Stage, name: &str) -> Command {
-    let mut command = stage.command(name);
-    command.env_remove("ALPHARHO_SCRIPTED_ONLY").env_remove("LD_LIBRARY_PATH");
-    command
 }
 
 #[test]

@@ -104,6 +104,13 @@ pub const METRICS: &[Metric] = &[
     ),
     metric("eval_seconds", "s", Axis::Epoch, Some(Goal::Minimize), "duration of the epoch's evaluation"),
     metric("images_skipped", "images", Axis::Epoch, Some(Goal::Minimize), "broken images met so far"),
+    metric(
+        "images_trained",
+        "images",
+        Axis::Epoch,
+        None,
+        "images of the epoch whose gradients went into the weights, each once, by all replicas",
+    ),
     metric("gradient_norm", "", Axis::Epoch, None, "mean norm of the gradient over the epoch, before clipping"),
     metric("replicas", "", Axis::Epoch, None, "mean number of replicas that trained the epoch together"),
     metric(

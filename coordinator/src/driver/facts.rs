@@ -96,6 +96,8 @@ impl Driver {
             Fact::ReplicaLeft { token, slot, reason } => {
                 let ((host, device), Token { attempt, replica, .. }) = (self.names_of(slot), token);
                 tracing::info!(%token, host, device, reason, "a replica leaves");
+                // What it says before it hears of that is no news, and it is told to stop already.
+                super::workers::remember_token(&mut self.ended, token);
                 self.happened_to(token, &Happening::ReplicaLeft { attempt, replica, host, device, reason });
             }
         }

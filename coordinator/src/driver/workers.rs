@@ -340,7 +340,7 @@ impl Driver {
 
     /// Not current: counted, told to stop; watchers hear of it once a token.
     fn refuse(&mut self, session: u64, token: Token, report: &Report) {
-        if matches!(report, Report::Ended(_)) && self.ended.contains(&token) {
+        if (matches!(report, Report::Ended(_)) || token.replica > 0) && self.ended.contains(&token) {
             // We know, and it could not know that we do.
             return;
         }
@@ -447,7 +447,7 @@ fn kind_of(saying: &Saying) -> &'static str {
 }
 
 /// Puts a token into a bounded set; true if it was not there. The lowest, of the oldest trials, are forgotten first.
-fn remember_token(tokens: &mut BTreeSet<Token>, token: Token) -> bool {
+pub(super) fn remember_token(tokens: &mut BTreeSet<Token>, token: Token) -> bool {
     let is_new = tokens.insert(token);
     if tokens.len() > TOKENS_MAX {
         tokens.pop_first();

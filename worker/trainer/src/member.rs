@@ -219,6 +219,7 @@ impl Member {
             ("gradient_norm", sums.norm / as_f64(sums.batches.max(1))),
             ("learning_rate", rate),
             ("images_skipped", as_f64(self.progress.images_skipped)),
+            ("images_trained", as_f64(sums.images)),
         ]
         .map(|(name, value)| self.point(name, value))
         .into())
