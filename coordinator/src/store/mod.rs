@@ -5,6 +5,7 @@
 
 mod read;
 mod restore;
+mod values;
 mod write;
 
 pub(crate) use read::{CheckpointRow, Reader, StoredSweep, TrialPlace};

@@ -1,6 +1,6 @@
 //! Answers for clients, read beside the writer; and what the driver itself looks up.
 
-use super::{Store, StoreError, signed, unsigned};
+use super::{Store, StoreError, signed, unsigned, values};
 use proto::wire;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row, Sqlite, SqlitePool, Transaction};
@@ -93,14 +93,11 @@ impl Reader {
         let summary = summary(&mut transaction, &row).await?;
         let sequence: i64 =
             sqlx::query_scalar("SELECT coalesce(max(sequence), 0) FROM events").fetch_one(&mut *transaction).await?;
-        let names = if metrics.is_empty() { epoch_metrics_json() } else { proto::convert::to_json(&metrics) };
-        let mut best = epoch_values(&mut transaction, EPOCH_VALUES_BEST, sweep, &names).await?;
-        let mut last = epoch_values(&mut transaction, EPOCH_VALUES_LAST, sweep, &names).await?;
         let mut trials = Vec::new();
         for row in sqlx::query(TRIALS).bind(sweep).fetch_all(&mut *transaction).await? {
             let mut trial = trial_status(&row, summary.scripted)?;
-            trial.best = best.remove(&trial.id).unwrap_or_default();
-            trial.last = last.remove(&trial.id).unwrap_or_default();
+            trial.best = values::read(row.try_get("best_json")?, metrics);
+            trial.last = values::read(row.try_get("last_json")?, metrics);
             trials.push(trial);
         }
         Ok(Some(wire::StatusReply {
@@ -201,10 +198,11 @@ impl Reader {
         limit: u32,
     ) -> Result<Vec<wire::MetricPoint>, sqlx::Error> {
         let query = sqlx::query_as::<_, (String, i64, u32, f64)>(
-            "SELECT name, step, attempt, value FROM newest_metrics
+            // Of each group the value that stands beside the largest attempt, as SQLite promises.
+            "SELECT name, step, max(attempt), value FROM metrics
              WHERE trial = ?1 AND (name, step) > (?2, ?3)
              AND (?4 IS NULL OR name IN (SELECT value FROM json_each(?4)))
-             ORDER BY name, step LIMIT ?5",
+             GROUP BY name, step ORDER BY name, step LIMIT ?5",
         );
         let query = query.bind(signed(trial)).bind(&after.0).bind(after.1).bind(names_json).bind(limit);
         let rows = query.fetch_all(&self.pool).await?;
@@ -309,9 +307,12 @@ async fn summary(
     })
 }
 
+// Only the newest attempt can be without an end. Not `t.*`: settings are long.
 const TRIALS: &str = "
-    SELECT t.*, a.host, a.device,
-           (SELECT end_json FROM attempts WHERE trial = t.id AND end_json IS NOT NULL ORDER BY attempt DESC LIMIT 1)
+    SELECT t.id, t.key, t.number, t.alpha, t.resolution, t.seed, t.parameters_json, t.mult_adds, t.params, t.epochs,
+           t.epochs_done, t.state, t.state_json, t.attempts, t.best_epoch, t.best_json, t.last_json, t.train_ms,
+           t.started_ms, t.ended_ms, a.host, a.device,
+           coalesce(a.end_json, (SELECT end_json FROM attempts WHERE trial = t.id AND attempt = t.attempts - 1))
                AS end_json
     FROM trials AS t LEFT JOIN attempts AS a ON a.trial = t.id AND a.attempt = t.attempts
     WHERE t.sweep = ? ORDER BY t.number, t.id";
@@ -327,32 +328,6 @@ const BEFORE_LAST_WITH_WORKERS: &str = "
     UNION ALL
     SELECT sequence FROM (SELECT sequence FROM events WHERE sweep = '' ORDER BY sequence DESC LIMIT ?1 + 1)
     ORDER BY sequence DESC LIMIT 1 OFFSET ?1";
-
-const EPOCH_VALUES_BEST: &str = "
-    SELECT m.trial, m.name, m.value FROM trials AS t
-    JOIN newest_metrics AS m ON m.trial = t.id AND m.step = t.best_epoch
-         AND m.name IN (SELECT value FROM json_each(?2))
-    WHERE t.sweep = ?1";
-const EPOCH_VALUES_LAST: &str = "
-    SELECT m.trial, m.name, m.value FROM trials AS t
-    JOIN newest_metrics AS m ON m.trial = t.id AND m.step = t.epochs_done
-         AND m.name IN (SELECT value FROM json_each(?2))
-    WHERE t.sweep = ?1";
-
-/// By trial, by name: the values at an epoch.
-async fn epoch_values(
-    transaction: &mut Transaction<'_, Sqlite>,
-    statement: &'static str,
-    sweep: &str,
-    names_json: &str,
-) -> Result<BTreeMap<u64, BTreeMap<String, f64>>, sqlx::Error> {
-    let query = sqlx::query_as::<_, (i64, String, f64)>(statement).bind(sweep).bind(names_json);
-    let mut values: BTreeMap<u64, BTreeMap<String, f64>> = BTreeMap::new();
-    for (trial, name, value) in query.fetch_all(&mut **transaction).await? {
-        values.entry(unsigned(trial)).or_default().insert(name, value);
-    }
-    Ok(values)
-}
 
 fn trial_status(row: &SqliteRow, scripted: bool) -> Result<wire::TrialStatus, sqlx::Error> {
     let state_json: String = row.try_get("state_json")?;

@@ -56,6 +56,7 @@ impl Store {
     }
 
     pub(crate) async fn restore(&mut self) -> Result<Restored, StoreError> {
+        self.fill_in_values().await?;
         let query = sqlx::query(
             "SELECT name, limits_json, asked_limit_json, paused, spec_json FROM sweeps ORDER BY submitted_ms, name",
         );

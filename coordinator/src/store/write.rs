@@ -234,6 +234,7 @@ async fn transaction(connection: &mut SqliteConnection, pending: &Pending) -> Re
             Goal::Minimize => BEST_EPOCH_MINIMIZE,
         };
         sqlx::query(best).bind(signed(trial.0)).bind(metric).execute(&mut *connection).await?;
+        super::values::put(connection, signed(trial.0)).await?;
     }
     for rows in pending.logs.chunks(ROWS_PER_STATEMENT) {
         let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO logs (trial, attempt, time_ms, text) ");
