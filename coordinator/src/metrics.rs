@@ -141,6 +141,11 @@ impl Metrics {
         Ok(metrics)
     }
 
+    #[cfg(test)]
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// What can be counted is there from the start, at 0: else its first increase is not seen as one.
     fn begin(&self) {
         for end in ["completed", "failed", "crashed", "stopped", "lost"] {

@@ -144,7 +144,7 @@ async fn promtool_finds_no_fault() {
 }
 
 #[tokio::test]
-async fn what_is_gone_is_not_shown_and_paths_that_are_none_have_one_name() {
+async fn what_is_gone_is_not_shown() {
     let house = House::open().await;
     let mut agent = house.agent(7, 1, &[]).await;
     assert!(house.scraper().text().await.contains("host=\"host7\""));

@@ -125,3 +125,111 @@ impl HttpBody for CountedBody {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+    use std::future::{Ready, ready};
+    use telemetry::Registry;
+
+    /// Answers with these headers and these frames.
+    #[derive(Clone)]
+    struct Fake {
+        status: Option<&'static str>,
+        frames: Vec<&'static str>,
+        trailer: Option<&'static str>,
+    }
+
+    fn with_status(status: Option<&'static str>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Some(status) = status {
+            headers.insert("grpc-status", status.parse().unwrap());
+        }
+        headers
+    }
+
+    struct Frames(VecDeque<Frame<Bytes>>);
+
+    impl HttpBody for Frames {
+        type Data = Bytes;
+        type Error = tonic::Status;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+            Poll::Ready(self.0.pop_front().map(Ok))
+        }
+    }
+
+    impl TowerService<Request<Body>> for Fake {
+        type Response = Response<Body>;
+        type Error = std::convert::Infallible;
+        type Future = Ready<Result<Response<Body>, std::convert::Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            let frames = self.frames.iter().map(|data| Frame::data(Bytes::from_static(data.as_bytes())));
+            let trailers = self.trailer.map(|status| Frame::trailers(with_status(Some(status))));
+            let mut response = Response::new(Body::new(Frames(frames.chain(trailers).collect())));
+            *response.headers_mut() = with_status(self.status);
+            ready(Ok(response))
+        }
+    }
+
+    /// The calls counted, once the answer was read so far.
+    async fn counted(path: &str, inner: Fake, frames_read: usize) -> String {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let mut service = Counted::new(inner, Arc::clone(&metrics));
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        let mut body = service.call(request).await.unwrap().into_body();
+        for _ in 0..frames_read {
+            let frame = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+            assert!(frame.is_none_or(|frame| frame.is_ok()));
+        }
+        drop(body);
+        let registry: &Registry = metrics.registry();
+        let text = registry.text();
+        let calls: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("alpharho_grpc_requests_total")).collect();
+        assert!(text.contains("alpharho_grpc_response_seconds_count{"), "{text}");
+        calls.join("|")
+    }
+
+    #[tokio::test]
+    async fn calls_are_counted_by_what_became_of_them() {
+        let status = "http://here/alpharho.v1.Sweeps/Status";
+        let fine = Fake { status: None, frames: vec!["a", "b"], trailer: Some("0") };
+        for (path, inner, frames_read, expected) in [
+            (status, fine.clone(), 4, "{code=\"OK\",method=\"Sweeps/Status\"} 1"),
+            // Who asked went away before the end.
+            (status, fine.clone(), 1, "{code=\"Cancelled\",method=\"Sweeps/Status\"} 1"),
+            (
+                status,
+                Fake { trailer: Some("14"), ..fine.clone() },
+                4,
+                "{code=\"Unavailable\",method=\"Sweeps/Status\"} 1",
+            ),
+            // Refused before there was anything to read.
+            (
+                status,
+                Fake { status: Some("5"), frames: Vec::new(), trailer: None },
+                0,
+                "{code=\"NotFound\",method=\"Sweeps/Status\"} 1",
+            ),
+            // Names that are made up do not become labels.
+            (
+                "http://here/alpharho.v1.Sweeps/Nonsense",
+                Fake { status: Some("12"), frames: Vec::new(), trailer: None },
+                0,
+                "{code=\"Unimplemented\",method=\"unknown\"} 1",
+            ),
+        ] {
+            assert_eq!(counted(path, inner, frames_read).await, expected, "{path}");
+        }
+    }
+}
