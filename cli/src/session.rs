@@ -103,7 +103,7 @@ impl Session {
 
     /// A sweep with its trials.
     pub(crate) async fn status(&mut self, sweep: &str) -> anyhow::Result<StatusReply> {
-        let request = StatusRequest { sweep: sweep.to_owned(), metrics: Vec::new() };
+        let request = StatusRequest { sweep: sweep.to_owned(), metrics: Vec::new(), metrics_last: Vec::new() };
         Ok(self.client.status(request).await.map_err(|status| refused(&status))?.into_inner())
     }
 

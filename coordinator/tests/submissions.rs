@@ -83,8 +83,11 @@ async fn a_wrong_file_is_refused_with_all_that_is_wrong() {
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().contains("sweep.yaml:4:3: unknown key \"resolutoin\""), "{}", refused.message());
     assert!(client.0.list(wire::ListRequest {}).await.unwrap().into_inner().sweeps.is_empty());
-    let missing =
-        client.0.status(wire::StatusRequest { sweep: "s".to_owned(), metrics: Vec::new() }).await.unwrap_err();
+    let missing = client
+        .0
+        .status(wire::StatusRequest { sweep: "s".to_owned(), metrics: Vec::new(), metrics_last: Vec::new() })
+        .await
+        .unwrap_err();
     assert_eq!(missing.code(), Code::NotFound);
 }
 

@@ -4,6 +4,7 @@ mod common;
 
 use common::{House, all, capped, sweep_yaml};
 use proto::wire;
+use std::collections::BTreeMap;
 use sweeps::scheduler::AttemptEnd;
 
 #[tokio::test]
@@ -103,14 +104,15 @@ async fn a_status_of_named_metrics() {
     let (lease, _) = agent.granted().await;
     let said = agent.epoch(lease, 1, 0.5).await;
     agent.acknowledged(said).await;
-    for (metrics, expected) in [
-        (vec![], vec!["images_per_second", "val_top1"]),
-        (vec!["val_top1".to_owned(), "val_loss".to_owned()], vec!["val_top1"]),
+    let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
+    for (metrics, metrics_last, best, last) in [
+        (named(&[]), named(&[]), named(&["images_per_second", "val_top1"]), named(&["images_per_second", "val_top1"])),
+        (named(&["val_top1", "val_loss"]), named(&[]), named(&["val_top1"]), named(&["val_top1"])),
+        (named(&["val_top1"]), named(&["images_per_second"]), named(&["val_top1"]), named(&["images_per_second"])),
     ] {
-        let request = wire::StatusRequest { sweep: "s".to_owned(), metrics };
+        let request = wire::StatusRequest { sweep: "s".to_owned(), metrics, metrics_last };
         let status = capped("status", client.0.status(request)).await.unwrap().into_inner();
-        for values in [&status.trials[0].best, &status.trials[0].last] {
-            assert_eq!(values.keys().collect::<Vec<_>>(), expected);
-        }
+        let names = |values: &BTreeMap<String, f64>| values.keys().cloned().collect::<Vec<_>>();
+        assert_eq!((names(&status.trials[0].best), names(&status.trials[0].last)), (best, last));
     }
 }

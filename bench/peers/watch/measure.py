@@ -58,7 +58,11 @@ def drain(terminal, seconds):
     until, count = time.monotonic() + seconds, 0
     while (left := until - time.monotonic()) > 0:
         if select.select([terminal], [], [], left)[0]:
-            count += len(os.read(terminal, 1 << 16))
+            try:
+                count += len(os.read(terminal, 1 << 16))
+            except OSError:
+                # The program has ended.
+                return count
     return count
 
 
@@ -68,9 +72,9 @@ def main():
     parser.add_argument("sweep")
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--idle-seconds", type=float, default=20.0)
-    parser.add_argument("arguments", nargs="*", help="of alpharho watch: --store FILE or --coordinator URL")
+    parser.add_argument("--store", required=True)
     options = parser.parse_args()
-    arguments = ["watch", options.sweep, *options.arguments]
+    arguments = ["watch", options.sweep, "--store", options.store]
     seconds = []
     for place in range(options.times):
         begun = time.monotonic()

@@ -153,7 +153,9 @@ impl Shared {
 
     /// The status, and after the first one what happens from there on.
     async fn status(self: Arc<Self>, metrics: Vec<String>, follow: bool) {
-        let request = StatusRequest { sweep: self.sweep.clone(), metrics };
+        // Of the last epoch only the speed is shown.
+        let metrics_last = vec!["images_per_second".to_owned()];
+        let request = StatusRequest { sweep: self.sweep.clone(), metrics, metrics_last };
         match self.client().status(request).await {
             Ok(reply) => self.tell(Input::Status(Box::new(reply.into_inner()))).await,
             // Whoever follows the events notices too.

@@ -1,6 +1,7 @@
 //! The dashboard on a terminal: keys and answers go in, requests come out, and it draws ten times a second at most.
 
 mod link;
+mod memory;
 mod terminal;
 
 use crate::arguments::{Place, Watch as Arguments};
@@ -94,7 +95,13 @@ impl Loop {
         let mut next = answer;
         for _ in 0..BATCH {
             match next {
-                Some(Ok(input)) => self.watch.handle(now_ms(), input),
+                Some(Ok(input)) => {
+                    let is_status = matches!(input, Input::Status(_));
+                    self.watch.handle(now_ms(), input);
+                    if is_status {
+                        memory::give_back();
+                    }
+                }
                 // Without the sweep there is nothing to show.
                 Some(Err(status)) => return Err(crate::exit::refused(&status).into()),
                 None => break,

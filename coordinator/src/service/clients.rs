@@ -37,8 +37,8 @@ impl Sweeps for Service {
     }
 
     async fn status(&self, request: Request<wire::StatusRequest>) -> Result<Response<wire::StatusReply>, Status> {
-        let wire::StatusRequest { sweep, metrics } = request.into_inner();
-        match self.shared.reader.status(&sweep, &metrics).await.map_err(cannot_read)? {
+        let wire::StatusRequest { sweep, metrics, metrics_last } = request.into_inner();
+        match self.shared.reader.status(&sweep, (&metrics, &metrics_last)).await.map_err(cannot_read)? {
             Some(mut status) => {
                 let counts = self.shared.replicas.borrow().clone();
                 for trial in status.trials.iter_mut().filter(|trial| trial.state == "running") {

@@ -82,7 +82,7 @@ impl Reader {
     pub(crate) async fn status(
         &self,
         sweep: &str,
-        metrics: &[String],
+        (metrics, metrics_last): (&[String], &[String]),
     ) -> Result<Option<wire::StatusReply>, sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
         let query = sqlx::query(
@@ -93,11 +93,12 @@ impl Reader {
         let summary = summary(&mut transaction, &row).await?;
         let sequence: i64 =
             sqlx::query_scalar("SELECT coalesce(max(sequence), 0) FROM events").fetch_one(&mut *transaction).await?;
+        let metrics_last = if metrics_last.is_empty() { metrics } else { metrics_last };
         let mut trials = Vec::new();
         for row in sqlx::query(TRIALS).bind(sweep).fetch_all(&mut *transaction).await? {
             let mut trial = trial_status(&row, summary.scripted)?;
             trial.best = values::read(row.try_get("best_json")?, metrics);
-            trial.last = values::read(row.try_get("last_json")?, metrics);
+            trial.last = values::read(row.try_get("last_json")?, metrics_last);
             trials.push(trial);
         }
         Ok(Some(wire::StatusReply {

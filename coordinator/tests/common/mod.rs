@@ -160,7 +160,7 @@ impl Client {
     }
 
     pub async fn status(&mut self, sweep: &str) -> wire::StatusReply {
-        let request = wire::StatusRequest { sweep: sweep.to_owned(), metrics: Vec::new() };
+        let request = wire::StatusRequest { sweep: sweep.to_owned(), metrics: Vec::new(), metrics_last: Vec::new() };
         capped("status", self.0.status(request)).await.unwrap().into_inner()
     }
 

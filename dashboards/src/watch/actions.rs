@@ -8,7 +8,7 @@ use proto::wire::{Action, WorkerStatus};
 /// What the dashboard wants done by whoever holds the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// The sweep's status, with these metrics alone.
+    /// The sweep's status, with these metrics of the best epoch, and the speed of the last one.
     Status {
         /// Their names.
         metrics: Vec<String>,

@@ -397,10 +397,11 @@ impl Model {
         self.trials.get(*self.by_id.get(&id)? as usize)
     }
 
-    /// The metrics that a status must have: the measures, and what decides which epoch is the best.
+    /// The metrics that a status must have of the best epoch: the measures, and what decides which epoch is the best.
     #[must_use]
     pub fn metrics(&self) -> Vec<String> {
-        let mut names: Vec<String> = MEASURES.iter().map(|(_, name)| (*name).to_owned()).collect();
+        let of_best = MEASURES.iter().filter(|(measure, _)| *measure != Measure::ImagesPerSecond);
+        let mut names: Vec<String> = of_best.map(|(_, name)| (*name).to_owned()).collect();
         if !self.goal.0.is_empty() && !names.contains(&self.goal.0) {
             names.push(self.goal.0.clone());
         }
