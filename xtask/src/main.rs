@@ -1,6 +1,7 @@
 //! The habits of the house as a program: `cargo xtask setup`, `demo`, `test`, `peers`.
 
 mod bench;
+mod bench_watch;
 mod demo;
 mod download;
 mod elpv;
@@ -79,7 +80,7 @@ enum Task {
         artifacts: Option<PathBuf>,
     },
     /// Measure, beside peers or physical limits in the same run
-    #[command(after_help = "Example:\n  cargo xtask bench gradients")]
+    #[command(after_help = "Examples:\n  cargo xtask bench gradients\n  cargo xtask bench watch")]
     Bench {
         /// What
         #[arg(value_enum)]
@@ -92,6 +93,8 @@ enum Task {
 enum Bench {
     /// Pushes of gradients a second: a chief, a tonic echo, raw TCP, and PyTorch's RPC; takes 7 minutes
     Gradients,
+    /// The dashboard's start, idle load and memory on 16 and on 10,000 trials, and TensorBoard's loading of the same
+    Watch,
 }
 
 fn main() -> ExitCode {
@@ -107,6 +110,7 @@ fn main() -> ExitCode {
             peers::peers(&house, sweep.map(|sweep| peers::Trained { sweep, store, artifacts }))
         }
         Task::Bench { what: Bench::Gradients } => bench::gradients(&house),
+        Task::Bench { what: Bench::Watch } => bench_watch::watch(&house),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
