@@ -273,6 +273,7 @@ impl Model {
         self.name = summary.name;
         self.scripted = summary.scripted;
         self.paused = summary.paused;
+        self.concurrent_max = summary.max_concurrent_trials;
         self.sequence = self.sequence.max(sequence);
         self.generation += 1;
         self.goal = ("val_top1".to_owned(), false);
@@ -281,7 +282,6 @@ impl Model {
                 self.goal = (metric.name.clone(), metric.goal == Goal::Minimize);
             }
             self.imagenet = paper::is_imagenet(&spec);
-            self.concurrent_max = spec.max_concurrent_trials;
             self.data = format!("{}, {} classes", spec.data.train, spec.data.classes);
         }
         self.places.clear();

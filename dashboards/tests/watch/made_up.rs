@@ -105,7 +105,6 @@ fn spec(further: &[&str]) -> String {
         "parameters": parameters,
         "data": {"format": "image_folder", "train": "imagenet/train", "validation": "imagenet/val", "classes": 1000},
         "training": {"epochs": 100},
-        "max_concurrent_trials": 4,
     });
     let sweep = sweeps::spec::parse("made-up.yaml", &yaml.to_string());
     serde_json::to_string(&sweep.unwrap_or_else(|problems| panic!("{problems:?}"))).unwrap()
@@ -137,7 +136,11 @@ pub(crate) fn searched() -> StatusReply {
 }
 
 fn reply(trials: Vec<TrialStatus>, further: &[&str]) -> StatusReply {
-    let summary = SweepSummary { name: "mobilenet-imagenet".to_owned(), ..SweepSummary::default() };
+    let summary = SweepSummary {
+        name: "mobilenet-imagenet".to_owned(),
+        max_concurrent_trials: Some(4),
+        ..SweepSummary::default()
+    };
     StatusReply { summary: Some(summary), yaml: String::new(), spec_json: spec(further), trials, sequence: 1_000 }
 }
 
