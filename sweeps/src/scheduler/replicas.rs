@@ -203,9 +203,7 @@ impl Scheduler {
                 let slot = match self.slot_for(trial) {
                     Some(slot) => slot,
                     None => {
-                        let Some((other, slot)) = self.pick_surplus(1, |slot| self.may_join(trial, slot)).pop() else {
-                            break;
-                        };
+                        let Some((other, slot)) = self.spare_slot_for(trial) else { break };
                         self.release(other, "another trial lacks replicas that it must have");
                         slot
                     }
@@ -318,6 +316,25 @@ impl Scheduler {
         });
         let slots = slots.filter(|&slot| self.may_join(trial, slot));
         slots.max_by_key(|&slot| (self.slot_speed(slot), Reverse(slot)))
+    }
+
+    /// A replica that another trial can spare, on a slot from which that trial's chief can be reached.
+    fn spare_slot_for(&self, trial: TrialId) -> Option<(Token, SlotId)> {
+        let (chief, address) = self.chief(trial)?;
+        if !is_loopback(address) {
+            return self.pick_surplus(1, |slot| self.may_join(trial, slot)).pop();
+        }
+        // One host has few slots, all others may have many.
+        let workers = self.hosts.get(&chief.host)?.iter();
+        let slots = workers.flat_map(|&worker| {
+            let known = self.workers.get(&worker).filter(|known| known.is_usable());
+            let slots = known.into_iter().flat_map(|known| &known.slots);
+            slots.filter_map(move |(&index, slot)| Some((slot.lease.as_ref()?.token, SlotId { worker, index })))
+        });
+        let mut spare = slots.filter(|(token, slot)| {
+            token.replica > 0 && self.surplus.contains(&token.trial) && self.may_join(trial, *slot)
+        });
+        spare.next()
     }
 
     /// Whether a replica of that trial could reach its chief from there, and has not failed there lately.

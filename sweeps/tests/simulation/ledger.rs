@@ -80,8 +80,9 @@ impl Ledger {
         }
     }
 
-    fn replicas_of(&self, trial: TrialId) -> usize {
-        self.replicas.keys().filter(|token| token.trial == trial).count()
+    fn replicas_of(&self, trial: TrialId) -> impl Iterator<Item = &Token> {
+        let of_trial = self.replicas.range(Token::replica(trial, 0, 0)..).map(|(token, _)| token);
+        of_trial.take_while(move |token| token.trial == trial)
     }
 
     fn remember(&mut self, fact: &Fact, touched: &mut Vec<TrialId>) {
@@ -144,7 +145,10 @@ impl Ledger {
                 assert_eq!(before, None, "{token} joins twice");
                 let other = self.taken.insert(*slot, token.trial);
                 assert_eq!(other, None, "two on {slot}");
-                assert!(self.replicas_of(token.trial) < record.trial.replicas.max as usize, "too many with {token}");
+                assert!(
+                    self.replicas_of(token.trial).count() < record.trial.replicas.max as usize,
+                    "too many with {token}"
+                );
                 touched.push(token.trial);
             }
             Fact::ReplicaLeft { token, slot, .. } => {
@@ -185,7 +189,7 @@ impl Ledger {
     /// Once a batch is in, rows and attempts say the same.
     fn check_trial(&self, trial: TrialId) {
         let Some(record) = self.trials.get(&trial) else { return };
-        let helped = self.replicas.keys().find(|token| token.trial == trial);
+        let helped = self.replicas_of(trial).next();
         if let Some(token) = helped {
             let runs =
                 matches!(record.state, TrialState::Running { attempt, stopping: None, .. } if attempt == token.attempt);

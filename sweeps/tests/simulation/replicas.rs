@@ -158,6 +158,28 @@ fn a_trial_that_lacks_replicas_takes_those_that_others_can_spare() {
 }
 
 #[test]
+fn a_chief_on_loopback_takes_what_is_spare_on_its_own_host() {
+    let mut bench = Bench::new();
+    for (worker, host) in [(1, "a"), (2, "b"), (3, "a"), (4, "b")] {
+        bench.ok(join(worker, 1, host, &[]));
+    }
+    bench.ok(submit("helped", LIMITS, &[1], (1, 8)));
+    bench.ok(submit("must", LIMITS, &[2], (2, 2)));
+    // Trial 2 began on worker 2; all slots that are left help trial 1.
+    assert_eq!(bench.state(2), running(1, 2, None));
+    bench.now = 3 * CONFIG.lease_ms;
+    for worker in 1..=4 {
+        bench.ok(Event::Heartbeat { worker: WorkerId(worker), session: 1 });
+    }
+    bench.at(bench.now);
+    bench.ok(listening(1, 1));
+    assert_eq!(replicas(&bench, 1), [(1, 3), (2, 4)]);
+    let commands = bench.ok(Event::ChiefListening { token: token(2, 1), address: "127.0.0.1:4000".into() });
+    assert_eq!(stops(&commands), [(4, replica(1, 1, 2), StopReason::Superseded)]);
+    assert_eq!(replicas(&bench, 2), [(1, 4)]);
+}
+
+#[test]
 fn replicas_go_with_their_chief() {
     type Order = fn() -> Event;
     let orders: [(&str, Order); 6] = [

@@ -133,30 +133,32 @@ fn the_same_seed_gives_the_same_commands() {
     }
 }
 
+/// Calm enough for thousands.
+const LARGE: Shape = Shape {
+    heartbeat_ms: 1_000,
+    delay_ms_max: 50,
+    lost: 200,
+    doubled: 1_000,
+    late: 500,
+    crash: 1_000,
+    fail: 0,
+    hang: 200,
+    agent_dies: 500,
+    agent_freezes: 200,
+    agent_drains: 50,
+    agent_leaves: 50,
+    coordinator_dies: 0,
+    replica_ends: 0,
+    check_every: 100_000,
+};
+
 #[test]
 fn ten_thousand_workers_train_a_hundred_thousand_trials() {
     let seed = 7;
     let _seed = Seed(seed);
-    let shape = Shape {
-        heartbeat_ms: 1_000,
-        delay_ms_max: 50,
-        lost: 200,
-        doubled: 1_000,
-        late: 500,
-        crash: 1_000,
-        fail: 0,
-        hang: 200,
-        agent_dies: 500,
-        agent_freezes: 200,
-        agent_drains: 50,
-        agent_leaves: 50,
-        coordinator_dies: 0,
-        replica_ends: 0,
-        check_every: 100_000,
-    };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let speeds = (0..10_000).map(|_| vec![rng.random_range(0.25..2.0)]).collect();
-    let mut world = World::new(seed, shape, speeds);
+    let mut world = World::new(seed, LARGE, speeds);
     let limits = SweepLimits { priority: 50, max_concurrent_trials: None, max_restarts: 20, max_losses: 100 };
     let small = SweepLimits { priority: 60, max_concurrent_trials: Some(500), ..limits.clone() };
     let sweeps = vec![("large".to_owned(), limits), ("limited".to_owned(), small)];
@@ -173,4 +175,32 @@ fn ten_thousand_workers_train_a_hundred_thousand_trials() {
     world.scheduler.check_invariants();
     world.ledger.demand_all_completed();
     assert!(world.refused > 100, "{}", world.refused);
+}
+
+#[test]
+fn three_thousand_workers_share_two_hundred_trials() {
+    let seed = 11;
+    let _seed = Seed(seed);
+    let shape = Shape { replica_ends: 500, ..LARGE };
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let speeds = (0..3_000).map(|_| vec![rng.random_range(0.25..2.0)]).collect();
+    let mut world = World::new(seed, shape, speeds);
+    let limits = SweepLimits { priority: 50, max_concurrent_trials: None, max_restarts: 20, max_losses: 100 };
+    let sweeps = vec![("shared".to_owned(), limits)];
+    let mut orders = Orders { sweeps, next_trial: 1, epochs_max: 20, replicas_max: 32 };
+    orders.submit(&mut world, 0, 150);
+    world.run(6_000, false);
+    world.restart();
+    world.run(12_000, false);
+    // They take the slots that helped.
+    orders.submit(&mut world, 0, 50);
+    world.run(15_000, false);
+    world.heal();
+    finish(&mut world);
+    orders.release(&mut world, true);
+    finish(&mut world);
+    world.scheduler.check_invariants();
+    world.ledger.demand_all_completed();
+    let (joined, adopted) = (world.ledger.replicas_joined, world.ledger.replicas_adopted);
+    assert!(joined > 1_000 && adopted > 200, "{joined} {adopted}");
 }

@@ -159,3 +159,20 @@ fn a_member_stopped_before_its_trainer_started_is_over() {
     assert_eq!(cohort.reports(), [(token(7), AttemptEnd::Stopped)]);
     assert!(cohort.is_over());
 }
+
+#[test]
+fn a_replica_may_stop_by_itself_a_chief_may_not() {
+    let check = |token: Token, expected: AttemptEnd| {
+        let member = link::Member { token, trial: crate::testing::trial(), resume: None, exchange: None };
+        let mut cohort = Cohort::new(vec![member]);
+        cohort.started();
+        cohort.ended(token, AttemptEnd::Stopped, Instant::now());
+        cohort.gone("exit code 0");
+        assert_eq!(cohort.reports(), [(token, expected)]);
+    };
+    let reason = "its trainer stopped without being asked to".to_owned();
+    check(token(7), AttemptEnd::Crashed { reason });
+    // Its chief is gone; whoever watches over that decides.
+    let replica = Token { replica: 3, ..token(7) };
+    check(replica, AttemptEnd::Stopped);
+}
