@@ -70,7 +70,7 @@ impl Chart {
         (x, x_words): (Axis, TickWords<'_>),
         (y, y_words): (Axis, TickWords<'_>),
     ) -> Option<Self> {
-        let (y_ticks, digits) = y.ticks((u32::from(area.height) / 3).max(2));
+        let (y_ticks, digits) = y.ticks((u32::from(area.height) * 2 / 5).max(2));
         let labels: Vec<(f64, String)> = y_ticks.iter().map(|tick| (*tick, y_words(*tick, digits))).collect();
         let width = labels.iter().map(|(_, label)| label.chars().count()).max().unwrap_or(0) as u16 + 1;
         let (margin, rest) = left(area, width + 1);

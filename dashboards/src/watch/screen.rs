@@ -130,7 +130,8 @@ impl Watch {
         if let Some(limit) = model.concurrent_max {
             spans.push(span(format!("at most {limit} at a time  "), theme.faint()));
         }
-        if area.width >= 100 && !model.data.is_empty() {
+        let used: usize = spans.iter().map(Span::width).sum();
+        if !model.data.is_empty() && 18 + used + model.data.chars().count() + 3 <= usize::from(area.width) {
             spans.push(span(format!("· {}", model.data), theme.faint()));
         }
         paper.line(area, 18, 1, &Line::from(spans));

@@ -23,7 +23,7 @@ type Named = (&'static str, &'static str, usize);
 
 const LOSSES: [Named; 2] = [("train_loss", "training", 1), ("val_loss", "validation", 0)];
 const ACCURACIES: [Named; 3] =
-    [("train_top1", "training top-1", 1), ("val_top1", "validation top-1", 0), ("val_top5", "validation top-5", 2)];
+    [("train_top1", "train top-1", 1), ("val_top1", "val. top-1", 0), ("val_top5", "val. top-5", 2)];
 
 /// Measures shown as a number and the way it went; unit and decimals.
 const FACTS: [(&str, &str, &str); 7] = [
