@@ -40,7 +40,9 @@ impl fmt::Display for Format {
 
 /// To standard error; `RUST_LOG` chooses what, else `level`.
 pub fn to_stderr(format: Format, level: &str) {
-    let log = tracing_subscriber::fmt().with_env_filter(filter(level)).with_writer(std::io::stderr);
+    // Who reads them may be gone before us: that is no reason to panic, and to leave things lying about.
+    let log = tracing_subscriber::fmt().log_internal_errors(false);
+    let log = log.with_env_filter(filter(level)).with_writer(std::io::stderr);
     match format {
         Format::Text => log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
         Format::Json => log.json().flatten_event(true).init(),
