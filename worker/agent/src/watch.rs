@@ -13,11 +13,13 @@ const EXIT_AT_ONCE: i32 = 130;
 #[derive(Clone, Copy)]
 pub(crate) struct Parent(Option<Pid>);
 
-/// Asks the kernel for SIGTERM when the parent is gone.
+/// Asks the kernel for a signal when the parent is gone. Not one that people send: a parent that is killed ends thread
+/// by thread, and the kernel may signal at the end of each, while the parent's number is still the same. As SIGTERM
+/// the second of them would be an order to leave at once.
 pub(crate) fn tie_to_parent() -> Parent {
     let parent = rustix::process::getppid();
     // Where the kernel cannot, the parent is looked at every second.
-    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::USR1));
     Parent(parent)
 }
 
@@ -26,6 +28,7 @@ pub(crate) fn leave_when_told(parent: Option<Parent>) -> std::io::Result<mpsc::R
     let (tell, leave) = mpsc::channel(4);
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut parent_death = signal(SignalKind::user_defined1())?;
     let of_signals = tell.clone();
     tokio::spawn(async move {
         let mut before = false;
@@ -33,16 +36,20 @@ pub(crate) fn leave_when_told(parent: Option<Parent>) -> std::io::Result<mpsc::R
             let name = tokio::select! {
                 Some(()) = term.recv() => "SIGTERM",
                 Some(()) = interrupt.recv() => "SIGINT",
+                Some(()) = parent_death.recv(), if parent.is_some() => {
+                    // An agent that is leaving already does not listen.
+                    let _ = of_signals.send(Leave::ParentGone).await;
+                    continue;
+                }
                 else => return,
             };
-            let orphaned = parent.is_some_and(|parent| rustix::process::getppid() != parent.0);
-            if before && !orphaned {
+            if before {
                 tracing::warn!("{name} again: leaving at once, trainers are killed");
                 std::process::exit(EXIT_AT_ONCE);
             }
             before = true;
             // An agent that is leaving already does not listen.
-            let _ = of_signals.send(if orphaned { Leave::ParentGone } else { Leave::Signal(name) }).await;
+            let _ = of_signals.send(Leave::Signal(name)).await;
         }
     });
     if let Some(parent) = parent {
