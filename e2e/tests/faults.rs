@@ -172,6 +172,22 @@ fn a_second_signal_ends_worker_and_trainer_at_once() {
     wait_for("the end of its trainer", || (!is_alive(trainers[0])).then_some(()));
 }
 
+/// The kernel may tell a worker more than once that its parent dies: at the end of each of its threads.
+#[test]
+fn a_worker_told_twice_that_its_parent_is_gone_leaves_in_order() {
+    let stage = Stage::new();
+    let coordinator = stage.coordinator(None);
+    stage.ask(&["submit", &stage.sweep("orphan", "1", 4, "script: [{do: hang, when: {epoch: 2}}]")]);
+    let mut worker = stage.worker(&coordinator.address, &["--die-with-parent"]);
+    stage.watch("orphan").until("an epoch", |event| event.is("epoch_finished", 1));
+    worker.signal(Signal::USR1);
+    wait_for("its word", || worker.written().contains("its parent is gone").then_some(()));
+    worker.signal(Signal::USR1);
+    assert_ne!(worker.wait().code(), Some(130), "it did not leave at once");
+    let left = std::fs::read_dir(stage.folder().join("runs")).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "its folder is removed");
+}
+
 #[test]
 fn a_killed_run_takes_its_worker_and_trainers_along_and_can_be_run_again() {
     let stage = Stage::new();
