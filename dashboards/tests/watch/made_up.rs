@@ -1,5 +1,6 @@
 //! A sweep half-way, as a coordinator would tell of it.
 
+use crate::cells::PAPER;
 use dashboards::watch::detail::Attempt;
 use dashboards::watch::theme::{Depth, Theme};
 use dashboards::watch::{Ask, Input, Setup, Watch};
@@ -19,33 +20,13 @@ pub(crate) const PLAIN: Theme = Theme { depth: Depth::Plain, ascii: false };
 /// Of the worker that trains.
 pub(crate) const WORKER: u64 = 0x940_273c_f6f9_ec18;
 
-/// α, ρ, Mult-Adds, parameters, top-1 in percent: the paper's cells with TF-slim's accuracies.
-const CELLS: [(f64, u32, u64, u64, f64); 16] = [
-    (1.0, 224, 568_740_352, 4_231_976, 70.9),
-    (1.0, 192, 418_121_728, 4_231_976, 70.0),
-    (1.0, 160, 290_675_200, 4_231_976, 68.0),
-    (1.0, 128, 186_400_768, 4_231_976, 65.2),
-    (0.75, 224, 325_400_448, 2_585_560, 68.4),
-    (0.75, 192, 239_273_472, 2_585_560, 67.2),
-    (0.75, 160, 166_396_800, 2_585_560, 65.3),
-    (0.75, 128, 106_770_432, 2_585_560, 62.1),
-    (0.5, 224, 149_497_088, 1_331_592, 63.3),
-    (0.5, 192, 109_970_432, 1_331_592, 61.7),
-    (0.5, 160, 76_524_800, 1_331_592, 59.1),
-    (0.5, 128, 49_160_192, 1_331_592, 56.3),
-    (0.25, 224, 41_030_272, 470_072, 49.8),
-    (0.25, 192, 30_212_608, 470_072, 47.7),
-    (0.25, 160, 21_059_200, 470_072, 45.5),
-    (0.25, 128, 13_570_048, 470_072, 41.5),
-];
-
 /// The id of a trial by its number: not the same, as in a store with several sweeps.
 pub(crate) fn id(number: u32) -> u64 {
     u64::from(number) + 100
 }
 
 fn trial(number: u32) -> TrialStatus {
-    let (alpha, resolution, mult_adds, params, percent) = CELLS[number as usize - 1];
+    let (alpha, resolution, mult_adds, params, percent) = PAPER[number as usize - 1];
     // Ten are done, two train, one failed, the rest wait.
     let (state, done, reason) = match number {
         1..=10 => ("completed", 100, ""),

@@ -1,30 +1,8 @@
 //! Answers of a coordinator that never was.
 
+pub(crate) use crate::cells::{PAPER, Row};
 use dashboards::results::{Attempt, Results};
 use proto::wire::{Counts, MetricPoint, StatusReply, SweepSummary, TrialStatus};
-
-/// α, ρ, Mult-Adds, parameters, top-1 in percent: a cell. The counts are true; the accuracies are TF-slim's.
-pub(crate) type Row = (f64, u32, u64, u64, f64);
-
-/// The paper's 16 cells.
-pub(crate) const PAPER: [Row; 16] = [
-    (1.0, 224, 568_740_352, 4_231_976, 70.9),
-    (1.0, 192, 418_121_728, 4_231_976, 70.0),
-    (1.0, 160, 290_675_200, 4_231_976, 68.0),
-    (1.0, 128, 186_400_768, 4_231_976, 65.2),
-    (0.75, 224, 325_400_448, 2_585_560, 68.4),
-    (0.75, 192, 239_273_472, 2_585_560, 67.2),
-    (0.75, 160, 166_396_800, 2_585_560, 65.3),
-    (0.75, 128, 106_770_432, 2_585_560, 62.1),
-    (0.5, 224, 149_497_088, 1_331_592, 63.3),
-    (0.5, 192, 109_970_432, 1_331_592, 61.7),
-    (0.5, 160, 76_524_800, 1_331_592, 59.1),
-    (0.5, 128, 49_160_192, 1_331_592, 56.3),
-    (0.25, 224, 41_030_272, 470_072, 49.8),
-    (0.25, 192, 30_212_608, 470_072, 47.7),
-    (0.25, 160, 21_059_200, 470_072, 45.5),
-    (0.25, 128, 13_570_048, 470_072, 41.5),
-];
 
 /// The same cells with accuracies as close as those of an easy data set.
 pub(crate) fn crowded() -> Vec<Row> {

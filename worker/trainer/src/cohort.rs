@@ -82,8 +82,8 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
     let mut chief = None;
     if let (Some(exchange), Some(member)) = (&exchange, members.first_mut()) {
         if matches!(exchange.role, ExchangeRole::Replica { .. }) {
-            let end = replica::run(member, exchange, &dataset, options, orders, speech);
-            speech.say(&ended(member.token, end));
+            let trained = replica::train(member, exchange, &dataset, options, orders, speech);
+            speech.say(&ended(member.token, replica::end(trained, member, speech)));
             return Ok(());
         }
         let opened = Chief::open(member, exchange, &dataset, options.clone())?;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::rmsprop::norm;
+use crate::rmsprop::{Rule, norm};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sweeps::spec::model::Optimizer;

@@ -13,31 +13,25 @@ use proto::link::{Exchange, ExchangeRole, Order, Said};
 use std::sync::Arc;
 use sweeps::scheduler::AttemptEnd;
 
-/// Trains as a replica of the member's trial. How it ended is for the chief and the coordinator of no weight: what it
-/// had in hand is handed out again.
-pub(crate) fn run(
-    member: &mut Member,
-    exchange: &Exchange,
-    dataset: &Arc<Dataset>,
-    options: StreamOptions,
-    orders: &Receiver<Order>,
-    speech: &Speech,
-) -> AttemptEnd {
-    match train(member, exchange, dataset, options, orders, speech) {
-        Ok(end) => end,
-        Err(error) => match error.downcast_ref::<ExchangeError>() {
-            // The chief, or its coordinator, decides what becomes of the trial.
-            Some(gone) => {
-                let text = format!("the replica leaves: {gone}");
-                speech.say(&Said::Log { token: Some(member.token), text });
-                AttemptEnd::Stopped
-            }
-            None => AttemptEnd::Failed { reason: format!("{error:#}") },
-        },
-    }
+/// How a replica's training ended. For the chief and the coordinator it is of no weight: what the replica had in hand
+/// is handed out again.
+pub(crate) fn end(trained: Result<AttemptEnd>, member: &Member, speech: &Speech) -> AttemptEnd {
+    trained.unwrap_or_else(|error| match error.downcast_ref::<ExchangeError>() {
+        // The chief, or its coordinator, decides what becomes of the trial.
+        Some(gone) => {
+            let text = format!("the replica leaves: {gone}");
+            speech.say(&Said::Log { token: Some(member.token), text });
+            AttemptEnd::Stopped
+        }
+        None => AttemptEnd::Failed { reason: format!("{error:#}") },
+    })
 }
 
-fn train(
+/// Trains as a replica of the member's trial.
+///
+/// # Errors
+/// When images cannot be read, or the exchange is over; [`end`] says what that means.
+pub(crate) fn train(
     member: &mut Member,
     exchange: &Exchange,
     dataset: &Arc<Dataset>,
