@@ -3,14 +3,12 @@
 //! same scalars.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use crate::background;
 use crate::house::House;
 use crate::install::remove_folder;
 use crate::peers;
@@ -21,8 +19,6 @@ use crate::test::cargo;
 const SCRIPTS: &str = "bench/peers/watch";
 /// Name, seeds of each of the 16 cells, epochs of 10 points.
 const SWEEPS: [(&str, u32, u32); 2] = [("watch-16", 1, 100), ("watch-10000", 625, 10)];
-/// How long a coordinator may take to open a store.
-const OPEN_MAX: Duration = Duration::from_secs(60);
 const MIB: f64 = 1_048_576.0;
 
 /// What `measure.py` prints.
@@ -62,7 +58,8 @@ pub(crate) fn watch(house: &House) -> Result<()> {
         let mut make = house.command(house.target().join("release/examples/large"));
         make.arg(&store).args([sweep, &seeds.to_string(), &epochs.to_string()]);
         steps.run("store", &mut make)?;
-        let coordinator = Coordinator::start(house, &alpharho, &store)?;
+        // Of its own, so that only the dashboard is measured.
+        let coordinator = background::coordinator(house, &alpharho, &store)?;
         let mut measure = house.command(&python);
         measure.arg(house.root.join(SCRIPTS).join("measure.py")).arg(&alpharho).args([sweep, "--store"]).arg(&store);
         let measured: Measured = steps.step("watch", || answer(&mut measure))?;
@@ -109,35 +106,6 @@ fn table(rows: &[(Measured, Loaded)]) -> String {
         ));
     }
     text
-}
-
-/// A coordinator of its own, so that only the dashboard is measured; ended when dropped.
-struct Coordinator(Child);
-
-impl Coordinator {
-    fn start(house: &House, alpharho: &Path, store: &Path) -> Result<Self> {
-        let mut command = house.command(alpharho);
-        command.args(["coordinator", "--listen", "127.0.0.1:0", "--store"]).arg(store);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut coordinator = Self(command.spawn().context("cannot start the coordinator")?);
-        let lock = store.with_extension("db.lock");
-        let until = Instant::now() + OPEN_MAX;
-        while !fs::read_to_string(&lock).is_ok_and(|address| address.starts_with("http")) {
-            if Instant::now() > until || coordinator.0.try_wait()?.is_some() {
-                bail!("the coordinator of {} did not start", store.display());
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-        Ok(coordinator)
-    }
-}
-
-impl Drop for Coordinator {
-    fn drop(&mut self) {
-        // It only reads here.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The habits of the house as a program: `cargo xtask setup`, `demo`, `test`, `peers`.
 
+mod background;
 mod bench;
+mod bench_replicas;
 mod bench_watch;
 mod demo;
 mod download;
@@ -80,7 +82,9 @@ enum Task {
         artifacts: Option<PathBuf>,
     },
     /// Measure, beside peers or physical limits in the same run
-    #[command(after_help = "Examples:\n  cargo xtask bench gradients\n  cargo xtask bench watch")]
+    #[command(
+        after_help = "Examples:\n  cargo xtask bench gradients\n  cargo xtask bench replicas\n  cargo xtask bench watch"
+    )]
     Bench {
         /// What
         #[arg(value_enum)]
@@ -93,6 +97,8 @@ enum Task {
 enum Bench {
     /// Pushes of gradients a second: a chief, a tonic echo, raw TCP, and PyTorch's RPC; takes 7 minutes
     Gradients,
+    /// One trial trained by two replicas, one of them slow: async keeps its pace, sync does not; takes 5 minutes
+    Replicas,
     /// The dashboard's start, idle load and memory on 16 and on 10,000 trials, and TensorBoard's loading of the same
     Watch,
 }
@@ -110,6 +116,7 @@ fn main() -> ExitCode {
             peers::peers(&house, sweep.map(|sweep| peers::Trained { sweep, store, artifacts }))
         }
         Task::Bench { what: Bench::Gradients } => bench::gradients(&house),
+        Task::Bench { what: Bench::Replicas } => bench_replicas::replicas(&house),
         Task::Bench { what: Bench::Watch } => bench_watch::watch(&house),
     };
     match result {

@@ -71,3 +71,45 @@ fn give_back() {
     let _ = execute!(out, style::ResetColor, terminal::LeaveAlternateScreen, cursor::Show);
     let _ = terminal::disable_raw_mode();
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    /// Takes the terminal and panics: what the test below runs in a terminal of its own.
+    #[test]
+    #[ignore = "takes the terminal that it runs in"]
+    fn takes_the_terminal_and_panics() {
+        let _screen = Screen::open().unwrap();
+        panic!("on purpose");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        let myself = std::env::current_exe().unwrap();
+        let name = "watch::terminal::tests::takes_the_terminal_and_panics";
+        let line = format!(
+            "stty -g; '{}' --exact {name} --ignored --nocapture; echo ended with $?; stty -g",
+            myself.display()
+        );
+        let output = Command::new("script")
+            .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let place = |what: &str| text.find(what).unwrap_or_else(|| panic!("no {what:?} in {text:?}"));
+        let (entered, left) = (place("\x1b[?1049h"), place("\x1b[?1049l"));
+        assert!(
+            entered < left && left < place("on purpose"),
+            "the reason is on the screen one comes back to: {text:?}"
+        );
+        assert!(left < text.rfind("\x1b[?25h").unwrap(), "the cursor shows: {text:?}");
+        place("ended with 101");
+        let settings: Vec<&str> = text.lines().map(str::trim).filter(|line| line.matches(':').count() > 10).collect();
+        assert_eq!(settings.len(), 2, "{text:?}");
+        assert_eq!(settings[0], settings[1], "raw mode is over");
+    }
+}

@@ -268,16 +268,19 @@ fn title(drawing: &mut Drawing, group: &Group<'_>, at: Point, width: f64, letter
     let best = best.map(|best| format!("{} %", format::percent(Some(best))));
     let done: u32 = group.trials.iter().map(|trial| trial.epochs_done).sum();
     let wanted: u32 = group.trials.iter().map(|trial| trial.epochs).sum();
+    let progress = match group.trials.len() {
+        1 => format!("epoch {done} of {wanted}"),
+        _ => format!("{done} of {wanted} epochs"),
+    };
     let choices = match best {
-        _ if done == 0 => vec![format!("epoch {done} of {wanted}"), format!("{done}/{wanted}")],
         Some(best) if group.trials.iter().all(|trial| trial.is_completed()) => vec![format!("best {best}"), best],
-        Some(best) => vec![
-            format!("best {best}, epoch {done} of {wanted}"),
-            format!("{best}, epoch {done} of {wanted}"),
+        Some(best) if done > 0 => vec![
+            format!("best {best}, {progress}"),
+            format!("{best}, {progress}"),
             format!("{best}, {done}/{wanted}"),
             format!("{done}/{wanted}"),
         ],
-        None => vec![format!("epoch {done} of {wanted}"), format!("{done}/{wanted}")],
+        _ => vec![progress, format!("{done}/{wanted}")],
     };
     if let Some(words) = choices.into_iter().find(|words| letters.width(words, SIZE, false) <= room) {
         drawing.texts.push(Text::new(words, (at.0 + width, at.1), SIZE).anchored(Anchor::End).colored(GREY));
