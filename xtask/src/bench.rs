@@ -17,11 +17,15 @@ const SCRIPT: &str = "bench/peers/gradients/parameter_server.py";
 /// α and the parameters of its network with 1,000 classes.
 const NETWORKS: [(f64, u64); 2] = [(1.0, 4_231_976), (0.25, 470_072)];
 const REPLICAS: [u32; 4] = [1, 2, 4, 8];
+/// As the trainer has it compiled in: large buffers are kept.
+const MALLOC_CONF: &str =
+    "oversize_threshold:0,dirty_decay_ms:-1,muzzy_decay_ms:-1,background_thread:false,metadata_thp:auto,narenas:4";
 
 /// One line of what the bench prints.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 struct Measured {
     what: String,
+    #[serde(default)]
     alpha: f64,
     #[serde(default)]
     wire: String,
@@ -33,6 +37,10 @@ struct Measured {
     megabytes_per_second: f64,
     #[serde(default)]
     update_over_copy: f64,
+    #[serde(default)]
+    compensation: f64,
+    #[serde(default)]
+    copies: f64,
 }
 
 /// Builds, measures, prints a table in Markdown.
@@ -43,6 +51,7 @@ pub(crate) fn gradients(house: &House) -> Result<()> {
     let build = ["build", "--release", "--package", "alpharho-gradients", "--example", "bench"];
     steps.run("build", &mut cargo(house, &libtorch, &build)?)?;
     let mut bench = house.command(house.target().join("release/examples/bench"));
+    bench.env("MALLOC_CONF", MALLOC_CONF);
     let mut measured = steps.step("chief, echo, tcp", || lines(&mut bench))?;
     for (alpha, values) in NETWORKS {
         for replicas in REPLICAS {
@@ -74,8 +83,8 @@ fn table(measured: &[Measured]) -> String {
         rates.insert(key, one.megabytes_per_second);
     }
     let mut text = String::from(
-        "| α | wire | replicas | chief, pushes/s | chief, MB/s | of the tonic echo | of raw TCP | of PyTorch's RPC |\n\
-         |---|---|---|---|---|---|---|---|\n",
+        "| α | wire | replicas | chief, pushes/s | chief, MB/s | of the tonic echo | of one that updates | of one in parts | of raw TCP | of \
+         raw Unix sockets | of PyTorch's RPC |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for one in measured.iter().filter(|one| one.what == "chief") {
         // PyTorch's sends f32 in any case: what counts is pushes.
@@ -86,14 +95,17 @@ fn table(measured: &[Measured]) -> String {
             format!("{:.2}", scale * one.megabytes_per_second / other)
         };
         text.push_str(&format!(
-            "| {} | {} | {} | {:.1} | {:.0} | {} | {} | {} |\n",
+            "| {} | {} | {} | {:.1} | {:.0} | {} | {} | {} | {} | {} | {} |\n",
             one.alpha,
             one.wire,
             one.replicas,
             one.per_second,
             one.megabytes_per_second,
             ratio("echo", &one.wire),
+            ratio("echo and update", "f32"),
+            ratio("echo in parts", &one.wire),
             ratio("tcp", &one.wire),
+            ratio("unix", &one.wire),
             ratio("pytorch", "f32"),
         ));
     }
@@ -101,6 +113,12 @@ fn table(measured: &[Measured]) -> String {
         text.push_str(&format!(
             "\nα {}: the update takes {:.2} times as long as copying the bytes that it reads and writes.\n",
             one.alpha, one.update_over_copy
+        ));
+    }
+    for one in measured.iter().filter(|one| one.what == "memory") {
+        text.push_str(&format!(
+            "\nMemory of a chief with {} replicas, delay compensation {}: {:.1} copies of the parameters.\n",
+            one.replicas, one.compensation, one.copies
         ));
     }
     text
@@ -112,18 +130,32 @@ mod tests {
 
     fn measured(what: &str, wire: &str, megabytes_per_second: f64) -> Measured {
         let (what, wire) = (what.to_owned(), wire.to_owned());
-        Measured { what, alpha: 1.0, wire, replicas: 2, per_second: 10.0, megabytes_per_second, update_over_copy: 0.0 }
+        let (per_second, update_over_copy, compensation, copies) = (10.0, 0.0, 0.0, 0.0);
+        Measured {
+            what,
+            alpha: 1.0,
+            wire,
+            replicas: 2,
+            per_second,
+            megabytes_per_second,
+            update_over_copy,
+            compensation,
+            copies,
+        }
     }
 
     #[test]
     fn ratios_are_of_the_same_payload() {
         let rows = [
             measured("tcp", "bf16", 400.0),
+            measured("unix", "bf16", 500.0),
             measured("echo", "bf16", 200.0),
+            measured("echo and update", "f32", 250.0),
+            measured("echo in parts", "bf16", 250.0),
             measured("chief", "bf16", 100.0),
             measured("pytorch", "f32", 50.0),
         ];
         let text = table(&rows);
-        assert!(text.contains("| 1 | bf16 | 2 | 10.0 | 100 | 0.50 | 0.25 | 4.00 |"), "{text}");
+        assert!(text.contains("| 1 | bf16 | 2 | 10.0 | 100 | 0.50 | 0.80 | 0.40 | 0.25 | 0.20 | 4.00 |"), "{text}");
     }
 }

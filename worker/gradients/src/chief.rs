@@ -10,8 +10,7 @@ pub use api::{Arrival, Counts, Finished, Master, Nonsense, Phase, Place, Setting
 use crate::ranges::{Range, Ranges};
 use crate::rmsprop::{Compensation, Slots, Step, norm};
 use crate::values::Values;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sweeps::spec::model::{GradientMode, Gradients, StalenessRate};
 
 /// Gradients in a row that may be not finite before the trial fails.
@@ -25,7 +24,7 @@ struct Replica {
     /// Of its newest push, and what became of it.
     answered: Option<(u64, Verdict)>,
     /// Parameters that it was sent, newest last, for delay compensation: it computes at one of two.
-    read: Vec<(u64, Arc<[f32]>)>,
+    read: VecDeque<(u64, Vec<f32>)>,
 }
 
 /// What came for a step in which replicas wait for each other.
@@ -195,7 +194,7 @@ impl Chief {
             self.counts.samples_refused += finished.samples;
             return Verdict::TooStale;
         }
-        let norm = norm(gradient);
+        let norm = finished.norm.unwrap_or_else(|| norm(gradient));
         if !(norm.is_finite() && finished.loss.is_finite() && finished.right.is_finite()) {
             finished.ranges.iter().for_each(|range| self.ranges.finish(*range, now_ms));
             self.counts.samples_skipped += finished.samples;
@@ -216,8 +215,11 @@ impl Chief {
             self.add_to_round(replica, gradient, tally, &finished.ranges);
         } else {
             self.counts.staleness.add(staleness);
-            let read = self.read_by(replica, finished.version);
+            let read = self.read_by(replica, finished.version).map(std::mem::take);
             self.update(gradient, tally, self.position(), staleness, read.as_deref());
+            if let (Some(read), Some(place)) = (read, self.read_by(replica, finished.version)) {
+                *place = read;
+            }
         }
         // After the update: the learning rate is that of the samples before it.
         finished.ranges.iter().for_each(|range| self.ranges.finish(*range, now_ms));
@@ -235,9 +237,9 @@ impl Chief {
     }
 
     /// The parameters that a replica computed at, where delay compensation asks for them.
-    fn read_by(&self, replica: u32, version: u64) -> Option<Arc<[f32]>> {
-        let read = &self.replicas.get(&replica)?.read;
-        read.iter().find(|(known, _)| *known == version).map(|(_, weights)| Arc::clone(weights))
+    fn read_by(&mut self, replica: u32, version: u64) -> Option<&mut Vec<f32>> {
+        let read = &mut self.replicas.get_mut(&replica)?.read;
+        read.iter_mut().find(|(known, _)| *known == version).map(|(_, weights)| weights)
     }
 
     fn update(&mut self, gradient: Values<'_>, tally: Tally, position: f64, staleness: u64, read: Option<&[f32]>) {
@@ -328,21 +330,20 @@ impl Chief {
         self.phase == Phase::Training && self.ranges.has_more()
     }
 
-    /// Notes that a replica was sent the parameters as they are now, for delay compensation. `None` where that is
-    /// not asked for; else the copy, to be sent.
-    pub fn note_read(&mut self, replica: u32) -> Option<Arc<[f32]>> {
+    /// Notes that a replica is sent the parameters as they are now, where delay compensation will ask for them.
+    pub fn note_read(&mut self, replica: u32) {
         if self.settings.gradients.delay_compensation <= 0.0 {
-            return None;
+            return;
         }
-        let weights: Arc<[f32]> = self.master.weights.as_slice().into();
-        let known = self.replicas.get_mut(&replica)?;
-        known.read.retain(|(version, _)| *version != self.version);
-        known.read.push((self.version, Arc::clone(&weights)));
-        // It computes at the newest but one while the newest is on its way.
-        if known.read.len() > 2 {
-            known.read.remove(0);
+        let Some(known) = self.replicas.get_mut(&replica) else { return };
+        if known.read.iter().any(|(version, _)| *version == self.version) {
+            return;
         }
-        Some(weights)
+        // It computes at the newest but one while the newest is on its way: two are kept.
+        let oldest = if known.read.len() > 1 { known.read.pop_front() } else { None };
+        let mut weights = oldest.map(|(_, weights)| weights).unwrap_or_default();
+        weights.clone_from(&self.master.weights);
+        known.read.push_back((self.version, weights));
     }
 
     /// Where the run is, in epochs: counts samples that are done.

@@ -5,9 +5,11 @@
 //! - [`ranges`] whose samples are whose, each counted once
 //! - [`rmsprop`] the update, [`values`] floats in memory and on the wire, [`staleness`] how old gradients were
 //! - [`shared`] the chief among threads: its own trainer is a replica like others, without a socket between
-//! - [`service`] the chief on the network, [`remote`] a replica that calls it
+//! - [`service`] the chief on the network, [`remote`] a replica that calls it, by a Unix socket if both are on one host
 
 pub mod chief;
+mod near;
+mod parts;
 pub mod ranges;
 pub mod remote;
 pub mod rmsprop;

@@ -4,13 +4,17 @@
 //! update's staleness. In `sync` mode each push is waited for.
 
 use crate::chief::{Finished, Phase, Verdict};
+use crate::near::Near;
+use crate::parts::{Buffers, Incoming, TooLong, cut};
 use crate::ranges::Range;
-use crate::service::{HEADER_BYTES_MAX, KEEPALIVE, WINDOW_BYTES, bearer};
-use crate::values::{Values, to_wire, wire_bytes};
+use crate::service::{FRAME_BYTES_MAX, KEEPALIVE, MESSAGE_BYTES_MAX, WINDOW_BYTES, bearer};
+use crate::values::Values;
 use crate::{Assignment, Exchange, ExchangeError};
 use bytes::Bytes;
 use proto::gradients::gradients_client::GradientsClient;
-use proto::gradients::{self as wire, JoinRequest, PushReply, PushRequest, Welcome};
+use proto::gradients::push_part::Part as PushedPart;
+use proto::gradients::reply_part::Part as RepliedPart;
+use proto::gradients::{self as wire, JoinRequest, PushPart, PushReply, PushRequest, Welcome};
 use std::time::{Duration, Instant};
 use sweeps::ids::Token;
 use sweeps::spec::model::{GradientMode, Gradients, Precision};
@@ -47,13 +51,18 @@ pub struct Caller {
 pub struct Remote {
     runtime: Runtime,
     call: Call,
-    values: usize,
     is_sync: bool,
     sequence: u64,
     /// The one push on its way, with when it was sent first.
-    on_its_way: Option<JoinHandle<Result<PushReply, ExchangeError>>>,
+    on_its_way: Option<JoinHandle<Result<Answer, ExchangeError>>>,
     /// Open as long as we take part.
     attendance: Option<Streaming<Welcome>>,
+}
+
+/// What the chief answers to a push.
+struct Answer {
+    reply: PushReply,
+    parameters: Incoming,
 }
 
 /// What it takes to call.
@@ -63,7 +72,10 @@ struct Call {
     client: GradientsClient<Channel>,
     authorization: MetadataValue<Ascii>,
     from: wire::Replica,
+    values: usize,
     precision: Precision,
+    /// Of the push on its way, of its answer, and of the next push.
+    buffers: Buffers,
 }
 
 impl Remote {
@@ -84,28 +96,32 @@ impl Remote {
             .connect_timeout(ANSWER_PATIENCE)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(2 * WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES_MAX)
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(2 * KEEPALIVE)
             .keep_alive_while_idle(true);
         let channel = {
             let _inside = runtime.enter();
-            endpoint.connect_lazy()
+            match Near::find(&caller.chief) {
+                Some(near) => endpoint.connect_with_connector_lazy(near),
+                None => endpoint.connect_lazy(),
+            }
         };
-        let message_bytes_max = caller.values * wire_bytes(caller.gradients.wire) + HEADER_BYTES_MAX;
         let client = GradientsClient::new(channel)
-            .max_decoding_message_size(message_bytes_max)
-            .max_encoding_message_size(message_bytes_max);
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let mut authorization: MetadataValue<Ascii> = bearer(&caller.secret)
             .parse()
             .map_err(|_| bad("the secret has characters that it must not have".into()))?;
         authorization.set_sensitive(true);
         let Token { trial, attempt, replica, incarnation } = caller.token;
         let from = wire::Replica { trial: trial.0, attempt, replica, incarnation };
-        let call = Call { chief: caller.chief.clone(), client, authorization, from, precision: caller.gradients.wire };
+        let (chief, values, precision) = (caller.chief.clone(), caller.values, caller.gradients.wire);
+        let buffers = Buffers::default();
+        let call = Call { chief, client, authorization, from, values, precision, buffers };
         let mut remote = Self {
             runtime,
             call,
-            values: caller.values,
             is_sync: caller.gradients.mode == GradientMode::Sync,
             sequence: 0,
             on_its_way: None,
@@ -116,7 +132,7 @@ impl Remote {
     }
 
     fn attend(&mut self) -> Result<(), ExchangeError> {
-        let request = JoinRequest { from: Some(self.call.from), values: u64::try_from(self.values).unwrap_or(0) };
+        let request = JoinRequest { from: Some(self.call.from), values: u64::try_from(self.call.values).unwrap_or(0) };
         self.attendance = Some(self.runtime.block_on(self.call.join(request))?);
         Ok(())
     }
@@ -129,13 +145,12 @@ impl Remote {
             sequence: self.sequence,
             finished,
             ranges_wanted: u32::try_from(wanted).unwrap_or(u32::MAX),
-            gradient,
         };
-        self.on_its_way = Some(self.runtime.spawn(self.call.clone().push(request)));
+        self.on_its_way = Some(self.runtime.spawn(self.call.clone().push(request, gradient)));
     }
 
     /// Waits for the push on its way. None if the chief has taken us for lost: we have joined anew, and have nothing.
-    fn wait(&mut self, push: JoinHandle<Result<PushReply, ExchangeError>>) -> Result<Option<PushReply>, ExchangeError> {
+    fn wait(&mut self, push: JoinHandle<Result<Answer, ExchangeError>>) -> Result<Option<Answer>, ExchangeError> {
         let answered = self.runtime.block_on(push);
         match answered.map_err(|error| ExchangeError::BadAnswer(error.to_string()))? {
             Err(ExchangeError::Refused(reason)) if reason.starts_with(LOST) => {
@@ -166,16 +181,34 @@ impl Call {
         }
     }
 
-    async fn push(mut self, request: PushRequest) -> Result<PushReply, ExchangeError> {
+    async fn push(mut self, request: PushRequest, gradient: Bytes) -> Result<Answer, ExchangeError> {
         let started = Instant::now();
         loop {
-            let mut authorized = self.authorized(request.clone());
-            authorized.set_timeout(ANSWER_PATIENCE);
-            match self.client.push(authorized).await {
-                Ok(reply) => return Ok(reply.into_inner()),
-                Err(status) => self.try_again(&status, started).await?,
+            let pushed = tokio::time::timeout(ANSWER_PATIENCE, self.push_once(request.clone(), gradient.clone()));
+            match pushed.await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(status)) => self.try_again(&status, started).await?,
+                Err(_) => self.try_again(&Status::deadline_exceeded("no answer came in time"), started).await?,
             }
         }
+    }
+
+    async fn push_once(&mut self, request: PushRequest, gradient: Bytes) -> Result<Answer, Status> {
+        let parts = std::iter::once(PushedPart::Push(request)).chain(cut(gradient).map(PushedPart::Gradient));
+        let parts = tokio_stream::iter(parts.map(|part| PushPart { part: Some(part) }));
+        let request = self.authorized(parts);
+        let mut parts = self.client.push(request).await?.into_inner();
+        let Some(RepliedPart::Reply(reply)) = parts.message().await?.and_then(|first| first.part) else {
+            return Err(Status::data_loss("the chief's answer has no beginning"));
+        };
+        let mut parameters = Incoming::new(self.buffers.take(), self.values, self.precision);
+        while let Some(part) = parts.message().await? {
+            let Some(RepliedPart::Parameters(bytes)) = part.part else {
+                return Err(Status::data_loss("the chief's answer has two beginnings"));
+            };
+            parameters.add(&bytes).map_err(|TooLong| Status::data_loss("the chief's parameters are too long"))?;
+        }
+        Ok(Answer { reply, parameters })
     }
 
     fn authorized<T>(&self, message: T) -> Request<T> {
@@ -208,6 +241,9 @@ impl Exchange for Remote {
         wanted: usize,
         weights: &mut [f32],
     ) -> Result<Assignment, ExchangeError> {
+        // Packed while the push before is on its way, which is waited for then.
+        let gradient = finished.and_then(|finished| finished.gradient);
+        let gradient = gradient.map(|gradient| self.gradient_bytes(gradient)).unwrap_or_default();
         let mut newest = None;
         if let Some(push) = self.on_its_way.take() {
             match self.wait(push)? {
@@ -217,10 +253,7 @@ impl Exchange for Remote {
             }
         }
         if finished.is_some() || newest.is_none() {
-            let said = finished.map(|finished| said(finished));
-            let gradient = finished.and_then(|finished| finished.gradient);
-            let gradient = gradient.map(|gradient| self.gradient_bytes(gradient)).unwrap_or_default();
-            self.send(said, gradient, wanted);
+            self.send(finished.map(|finished| said(finished)), gradient, wanted);
             if (newest.is_none() || self.is_sync)
                 && let Some(push) = self.on_its_way.take()
             {
@@ -249,22 +282,27 @@ impl Remote {
     }
 
     fn gradient_bytes(&self, gradient: Values<'_>) -> Bytes {
+        let mut buffer = self.call.buffers.take();
         match gradient {
-            Values::F32(values) => to_wire(values, self.call.precision),
+            Values::F32(values) => buffer.write(values, self.call.precision),
             Values::F32Bytes(_) | Values::Bf16Bytes(_) => {
                 let mut values = vec![0.0; gradient.len()];
                 gradient.copy_to(&mut values);
-                to_wire(&values, self.call.precision)
+                buffer.write(&values, self.call.precision);
             }
         }
+        buffer.into_bytes()
     }
 
-    fn understood(&self, reply: PushReply, weights: &mut [f32]) -> Result<Assignment, ExchangeError> {
-        let bad = |what: &str| ExchangeError::BadAnswer(what.to_owned());
-        let values = Values::from_wire(&reply.parameters, self.call.precision)
+    fn understood(
+        &self,
+        Answer { reply, parameters }: Answer,
+        weights: &mut [f32],
+    ) -> Result<Assignment, ExchangeError> {
+        Values::from_wire(parameters.bytes(), self.call.precision)
             .filter(|values| values.len() == weights.len())
-            .ok_or_else(|| bad("the parameters have another size"))?;
-        values.copy_to(weights);
+            .ok_or_else(|| ExchangeError::BadAnswer("the parameters have another size".to_owned()))?
+            .copy_to(weights);
         let verdict = match reply.verdict() {
             wire::Verdict::Nothing => Verdict::Nothing,
             wire::Verdict::Applied => Verdict::Applied,
@@ -283,9 +321,9 @@ impl Remote {
 }
 
 /// A newer answer, with the work of the older one too.
-fn merged(older: Option<PushReply>, mut newer: PushReply) -> PushReply {
+fn merged(older: Option<Answer>, mut newer: Answer) -> Answer {
     if let Some(older) = older {
-        newer.ranges.splice(0..0, older.ranges);
+        newer.reply.ranges.splice(0..0, older.reply.ranges);
     }
     newer
 }

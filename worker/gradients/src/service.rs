@@ -1,11 +1,16 @@
 //! The chief on the network.
 
 use crate::chief::{Finished, Nonsense, Phase, Verdict};
+use crate::near;
+use crate::parts::{Buffer, Buffers, Incoming, PART_BYTES_MAX, TooLong, cut};
 use crate::ranges::Range;
 use crate::shared::{Answer, IDLE, OWN, Shared, next_work};
-use crate::values::{Values, to_wire, wire_bytes};
+use crate::values::Values;
+use bytes::Bytes;
 use proto::gradients::gradients_server::{Gradients, GradientsServer};
-use proto::gradients::{self as wire, JoinRequest, PushReply, PushRequest, Welcome};
+use proto::gradients::push_part::Part as PushedPart;
+use proto::gradients::reply_part::Part as RepliedPart;
+use proto::gradients::{self as wire, JoinRequest, PushPart, PushReply, PushRequest, ReplyPart, Welcome};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -17,15 +22,19 @@ use sweeps::ids::Token;
 use sweeps::spec::model::Precision;
 use tokio::runtime::Runtime;
 use tokio_stream::Stream;
+use tokio_stream::wrappers::UnixListenerStream;
 use tonic::service::Interceptor;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
-/// Room in a message beside its floats.
-pub(crate) const HEADER_BYTES_MAX: usize = 1 << 16;
-/// HTTP/2 windows beyond the largest message, so that a whole one is on its way without waiting.
-pub(crate) const WINDOW_BYTES: u32 = 64 << 20;
+/// The largest message, ranges included.
+pub(crate) const MESSAGE_BYTES_MAX: usize = PART_BYTES_MAX + (1 << 16);
+/// Bytes of an HTTP/2 frame: a part goes in one.
+pub(crate) const FRAME_BYTES_MAX: u32 = 1 << 20;
+/// HTTP/2's window: bytes on their way. More than any line holds, and no more, because what came and was not read yet
+/// takes memory beside the buffers.
+pub(crate) const WINDOW_BYTES: u32 = 4 << 20;
 /// A connection is asked for a sign of life so often, and closed if none comes in twice the time.
 pub(crate) const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Ranges that a replica may ask to have in hand.
@@ -62,26 +71,42 @@ pub fn listen(shared: &Arc<Shared>, chief: Token, secret: &str, address: &str) -
     let listener = runtime.block_on(tokio::net::TcpListener::bind(address))?;
     let address = listener.local_addr()?;
     let (values, precision) = shared.look(|chief| (chief.master().weights.len(), chief.gradients().wire));
-    let message_bytes_max = values * wire_bytes(precision) + HEADER_BYTES_MAX;
-    let service = Service { shared: Arc::clone(shared), chief, precision, values, joined: Arc::default() };
+    let service = Service {
+        shared: Arc::clone(shared),
+        chief,
+        precision,
+        values,
+        joined: Arc::default(),
+        buffers: Buffers::default(),
+    };
     let service = GradientsServer::new(service)
-        .max_decoding_message_size(message_bytes_max)
-        .max_encoding_message_size(message_bytes_max);
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let guarded = tonic::service::interceptor::InterceptedService::new(service, Guard::new(secret));
-    let server = Server::builder()
+    let mut server = Server::builder()
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(2 * WINDOW_BYTES)
-        .max_frame_size(1 << 20)
+        .max_frame_size(FRAME_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(2 * KEEPALIVE))
-        .add_service(guarded);
+        .http2_keepalive_timeout(Some(2 * KEEPALIVE));
+    let near = {
+        let _inside = runtime.enter();
+        near::listen(address)
+    };
+    // Without it replicas of this host come by TCP like others.
+    if let Ok(listener) = near {
+        let router = server.add_service(guarded.clone());
+        runtime.spawn(report(router.serve_with_incoming(UnixListenerStream::new(listener))));
+    }
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    runtime.spawn(async move {
-        if let Err(error) = server.serve_with_incoming(incoming).await {
-            eprintln!("the exchange of gradients has ended: {error}");
-        }
-    });
+    runtime.spawn(report(server.add_service(guarded).serve_with_incoming(incoming)));
     Ok(Listening { address, runtime: Some(runtime) })
+}
+
+async fn report(served: impl Future<Output = Result<(), tonic::transport::Error>>) {
+    if let Err(error) = served.await {
+        eprintln!("the exchange of gradients has ended: {error}");
+    }
 }
 
 /// Lets nobody in who does not know the secret.
@@ -121,6 +146,8 @@ struct Service {
     precision: Precision,
     values: usize,
     joined: Joined,
+    /// One for each push that is being answered: its gradient comes into it, and then the parameters go out of it.
+    buffers: Buffers,
 }
 
 impl Service {
@@ -153,7 +180,13 @@ impl Service {
         }
     }
 
-    async fn answer(&self, replica: u32, wanted: usize, verdict: Verdict) -> Result<PushReply, Status> {
+    async fn answer(
+        &self,
+        replica: u32,
+        wanted: usize,
+        verdict: Verdict,
+        mut buffer: Buffer,
+    ) -> Result<(PushReply, Bytes), Status> {
         let mut changes = self.shared.changes();
         let idle = tokio::time::sleep(IDLE);
         tokio::pin!(idle);
@@ -171,14 +204,12 @@ impl Service {
                     is_late.then_some(Answer { verdict, phase, epoch, ranges: Vec::new() })
                 })?;
                 let version = chief.version();
-                let parameters = match chief.note_read(replica) {
-                    Some(weights) => to_wire(&weights, self.precision),
-                    None => to_wire(&chief.master().weights, self.precision),
-                };
-                Some(Ok(reply(&answer, version, parameters)))
+                chief.note_read(replica);
+                buffer.write(&chief.master().weights, self.precision);
+                Some(Ok(reply(&answer, version)))
             });
             match reply {
-                Some(reply) => return reply,
+                Some(reply) => return reply.map(|reply| (reply, buffer.into_bytes())),
                 None => tokio::select! {
                     // The sender lives as long as `self`.
                     _ = changes.changed() => {}
@@ -189,7 +220,7 @@ impl Service {
     }
 }
 
-fn reply(answer: &Answer, version: u64, parameters: bytes::Bytes) -> PushReply {
+fn reply(answer: &Answer, version: u64) -> PushReply {
     let verdict = match answer.verdict {
         Verdict::Nothing => wire::Verdict::Nothing,
         Verdict::Applied => wire::Verdict::Applied,
@@ -203,12 +234,13 @@ fn reply(answer: &Answer, version: u64, parameters: bytes::Bytes) -> PushReply {
         Phase::Done => wire::Phase::Done,
     };
     let ranges = answer.ranges.iter().map(|range| wire::Range { first: range.first, next: range.next }).collect();
-    PushReply { verdict: verdict.into(), phase: phase.into(), epoch: answer.epoch, version, ranges, parameters }
+    PushReply { verdict: verdict.into(), phase: phase.into(), epoch: answer.epoch, version, ranges }
 }
 
 #[tonic::async_trait]
 impl Gradients for Service {
     type JoinStream = Attendance;
+    type PushStream = ReplyParts;
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<Attendance>, Status> {
         let JoinRequest { from, values } = request.into_inner();
@@ -230,28 +262,58 @@ impl Gradients for Service {
         Ok(Response::new(Attendance { service: self.clone(), replica, connection, welcomed: false }))
     }
 
-    async fn push(&self, request: Request<PushRequest>) -> Result<Response<PushReply>, Status> {
-        let PushRequest { from, sequence, finished, ranges_wanted, gradient } = request.into_inner();
-        let (replica, incarnation) = self.check(from)?;
-        self.check_incarnation(replica, incarnation)?;
-        let now_ms = self.shared.now_ms();
-        let verdict = {
-            let finished = match &finished {
-                Some(finished) => Some(understood(finished, &gradient, self.precision)?),
-                None if gradient.is_empty() => None,
-                None => return Err(Status::invalid_argument("a gradient came without saying what it is of")),
-            };
-            self.shared.with(|chief| chief.push(replica, sequence, finished.as_ref(), now_ms)).map_err(refusal)?
+    async fn push(&self, request: Request<Streaming<PushPart>>) -> Result<Response<ReplyParts>, Status> {
+        let mut parts = request.into_inner();
+        let Some(PushedPart::Push(push)) = parts.message().await?.and_then(|first| first.part) else {
+            return Err(Status::invalid_argument("the first part of a push must say who it is from"));
         };
-        // Its memory is wanted for the answer.
-        drop(gradient);
-        let wanted = usize::try_from(ranges_wanted).unwrap_or(WANTED_MAX).clamp(1, WANTED_MAX);
-        self.answer(replica, wanted, verdict).await.map(Response::new)
+        let (replica, incarnation) = self.check(push.from)?;
+        self.check_incarnation(replica, incarnation)?;
+        let mut gradient = Incoming::new(self.buffers.take(), self.values, self.precision);
+        while let Some(part) = parts.message().await? {
+            let Some(PushedPart::Gradient(bytes)) = part.part else {
+                return Err(Status::invalid_argument("after the first part of a push only its gradient may come"));
+            };
+            gradient.add_measured(&bytes).map_err(|TooLong| {
+                Status::invalid_argument(format!("the gradient is too long: there are {} parameters", self.values))
+            })?;
+        }
+        let verdict = self.take(&push, &gradient)?;
+        let wanted = usize::try_from(push.ranges_wanted).unwrap_or(WANTED_MAX).clamp(1, WANTED_MAX);
+        let (reply, parameters) = self.answer(replica, wanted, verdict, gradient.into_buffer()).await?;
+        Ok(Response::new(reply_parts(reply, parameters)))
     }
 }
 
-fn understood<'a>(finished: &wire::Finished, gradient: &'a [u8], precision: Precision) -> Result<Finished<'a>, Status> {
-    let values = Values::from_wire(gradient, precision)
+/// An answer in parts.
+type ReplyParts = Pin<Box<dyn Stream<Item = Result<ReplyPart, Status>> + Send>>;
+
+fn reply_parts(reply: PushReply, parameters: Bytes) -> ReplyParts {
+    let parameters = cut(parameters).map(RepliedPart::Parameters);
+    let parts = std::iter::once(RepliedPart::Reply(reply)).chain(parameters);
+    Box::pin(tokio_stream::iter(parts.map(|part| Ok(ReplyPart { part: Some(part) }))))
+}
+
+impl Service {
+    /// Gives the chief what a push brought.
+    fn take(&self, push: &PushRequest, gradient: &Incoming) -> Result<Verdict, Status> {
+        let now_ms = self.shared.now_ms();
+        let replica = push.from.map_or(OWN, |from| from.replica);
+        let finished = match &push.finished {
+            Some(finished) => Some(understood(finished, gradient, self.precision)?),
+            None if gradient.bytes().is_empty() => None,
+            None => return Err(Status::invalid_argument("a gradient came without saying what it is of")),
+        };
+        self.shared.with(|chief| chief.push(replica, push.sequence, finished.as_ref(), now_ms)).map_err(refusal)
+    }
+}
+
+fn understood<'a>(
+    finished: &wire::Finished,
+    gradient: &'a Incoming,
+    precision: Precision,
+) -> Result<Finished<'a>, Status> {
+    let values = Values::from_wire(gradient.bytes(), precision)
         .ok_or_else(|| Status::invalid_argument("the gradient's bytes are not a whole number of floats"))?;
     Ok(Finished {
         version: finished.version,
@@ -260,6 +322,7 @@ fn understood<'a>(finished: &wire::Finished, gradient: &'a [u8], precision: Prec
         loss: finished.loss,
         right: finished.right,
         gradient: (!values.is_empty()).then_some(values),
+        norm: Some(gradient.norm()),
     })
 }
 
@@ -301,6 +364,7 @@ impl Drop for Attendance {
         };
         if is_newest {
             self.service.shared.with(|chief| chief.leave(self.replica));
+            self.service.buffers.shrink();
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::chief::{Chief, Finished, Nonsense, Phase, Verdict};
 use crate::ranges::Range;
+use crate::rmsprop::norm;
 use crate::values::Values;
 use crate::{Assignment, Exchange, ExchangeError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -130,7 +131,9 @@ impl Exchange for Local {
     ) -> Result<Assignment, ExchangeError> {
         self.sequence += 1;
         let now_ms = self.shared.now_ms();
-        let pushed = self.shared.with(|chief| chief.push(OWN, self.sequence, finished, now_ms));
+        // Measured before the others are kept waiting.
+        let finished = finished.map(|finished| Finished { norm: finished.gradient.map(norm), ..finished.clone() });
+        let pushed = self.shared.with(|chief| chief.push(OWN, self.sequence, finished.as_ref(), now_ms));
         let verdict = pushed.map_err(|nonsense: Nonsense| ExchangeError::Refused(nonsense.to_string()))?;
         let mut take = |idle_is_answer: bool| {
             self.shared.with(|chief| {

@@ -1,6 +1,5 @@
 //! Floats as they lie in memory and as they travel: f32 or bf16, little-endian.
 
-use bytes::{BufMut, Bytes, BytesMut};
 use std::ops::Range;
 use sweeps::spec::model::Precision;
 
@@ -15,6 +14,8 @@ pub enum Values<'a> {
     Bf16Bytes(&'a [[u8; 2]]),
 }
 
+/// Floats that are written at a time.
+const BLOCK: usize = 1024;
 /// Lanes of a sum: enough to fill the widest vectors, and always as many, so that sums are the same everywhere.
 const LANES: usize = 16;
 
@@ -58,14 +59,6 @@ impl<'a> Values<'a> {
         }
     }
 
-    pub(crate) fn square_sum(self) -> f64 {
-        match self {
-            Self::F32(values) => square_sum(values, |value| *value),
-            Self::F32Bytes(values) => square_sum(values, |value| f32::from_le_bytes(*value)),
-            Self::Bf16Bytes(values) => square_sum(values, from_bf16),
-        }
-    }
-
     /// Copies them into memory of the same length.
     pub fn copy_to(self, target: &mut [f32]) {
         self.into_each(target, |target, value| *target = value);
@@ -89,20 +82,51 @@ impl<'a> Values<'a> {
     }
 }
 
-fn square_sum<T>(values: &[T], value: impl Fn(&T) -> f32) -> f64 {
-    let mut lanes = [0.0_f64; LANES];
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (lane, item) in lanes.iter_mut().zip(chunk) {
-            let value = f64::from(value(item));
-            *lane += value * value;
+/// A sum of squares, in an order that is the same everywhere, however the values come in parts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SquareSum {
+    lanes: [f64; LANES],
+    added: usize,
+}
+
+impl SquareSum {
+    /// Takes the next values in.
+    pub(crate) fn add(&mut self, values: Values<'_>) {
+        match values {
+            Values::F32(values) => self.add_each(values, |value| *value),
+            Values::F32Bytes(values) => self.add_each(values, |value| f32::from_le_bytes(*value)),
+            Values::Bf16Bytes(values) => self.add_each(values, from_bf16),
         }
     }
-    for (lane, item) in lanes.iter_mut().zip(rest) {
-        let value = f64::from(value(item));
-        *lane += value * value;
+
+    fn add_each<T>(&mut self, values: &[T], value: impl Fn(&T) -> f32) {
+        let square = |item| {
+            let value = f64::from(value(item));
+            value * value
+        };
+        let mut lanes = self.lanes;
+        // The lanes that the part before did not reach.
+        let next = self.added % LANES;
+        let (begun, values_left) = values.split_at(((LANES - next) % LANES).min(values.len()));
+        for (lane, item) in lanes.iter_mut().skip(next).zip(begun) {
+            *lane += square(item);
+        }
+        let (chunks, rest) = values_left.as_chunks::<LANES>();
+        for chunk in chunks {
+            for (lane, item) in lanes.iter_mut().zip(chunk) {
+                *lane += square(item);
+            }
+        }
+        for (lane, item) in lanes.iter_mut().zip(rest) {
+            *lane += square(item);
+        }
+        self.lanes = lanes;
+        self.added += values.len();
     }
-    lanes.iter().sum()
+
+    pub(crate) fn total(self) -> f64 {
+        self.lanes.iter().sum()
+    }
 }
 
 /// Bytes that each float takes on the wire.
@@ -114,32 +138,31 @@ pub fn wire_bytes(wire: Precision) -> usize {
     }
 }
 
-/// Floats as they travel. To bf16 they are rounded to the nearest, ties to even; not-a-number stays one.
+/// Floats as they travel, in memory of their own.
 #[must_use]
-pub fn to_wire(values: &[f32], wire: Precision) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(values.len() * wire_bytes(wire));
+pub fn to_wire(values: &[f32], wire: Precision) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(values.len() * wire_bytes(wire));
+    write_wire(values, wire, &mut bytes);
+    bytes
+}
+
+/// Appends floats as they travel. To bf16 they are rounded to the nearest, ties to even; not-a-number stays one.
+pub(crate) fn write_wire(values: &[f32], wire: Precision, bytes: &mut Vec<u8>) {
     match wire {
-        // Whole blocks at a time: a float at a time would check for room each time.
-        Precision::F32 => {
-            let mut block = [[0_u8; 4]; 1024];
-            for values in values.chunks(1024) {
-                for (target, value) in block.iter_mut().zip(values) {
-                    *target = value.to_le_bytes();
-                }
-                bytes.put_slice(block[..values.len()].as_flattened());
-            }
-        }
-        Precision::Bf16 => {
-            let mut block = [[0_u8; 2]; 1024];
-            for values in values.chunks(1024) {
-                for (target, value) in block.iter_mut().zip(values) {
-                    *target = to_bf16(*value);
-                }
-                bytes.put_slice(block[..values.len()].as_flattened());
-            }
-        }
+        Precision::F32 => write_each(values, bytes, |value| value.to_le_bytes()),
+        Precision::Bf16 => write_each(values, bytes, to_bf16),
     }
-    bytes.freeze()
+}
+
+/// Whole blocks at a time: a float at a time would check for room each time.
+fn write_each<const LEN: usize>(values: &[f32], bytes: &mut Vec<u8>, write: impl Fn(f32) -> [u8; LEN]) {
+    let mut block = [[0_u8; LEN]; BLOCK];
+    for values in values.chunks(BLOCK) {
+        for (target, value) in block.iter_mut().zip(values) {
+            *target = write(*value);
+        }
+        bytes.extend_from_slice(block[..values.len()].as_flattened());
+    }
 }
 
 pub(crate) fn from_bf16(bytes: &[u8; 2]) -> f32 {

@@ -10,7 +10,8 @@ use gradients::shared::{Local, Shared};
 use gradients::values::Values;
 use gradients::{Exchange, ExchangeError};
 use proto::gradients::gradients_client::GradientsClient;
-use proto::gradients::{self as wire, PushRequest};
+use proto::gradients::push_part::Part;
+use proto::gradients::{self as wire, PushPart, PushRequest};
 use std::sync::Arc;
 use sweeps::ids::{Token, TrialId};
 use sweeps::spec::model::{GradientMode, Gradients, Optimizer, Precision};
@@ -86,6 +87,7 @@ fn replicate(exchange: &mut dyn Exchange) -> Result<u64, ExchangeError> {
                 loss: 1.0,
                 right: 0.0,
                 gradient: Some(Values::F32(&weights)),
+                norm: None,
             };
             let gradient = weights.clone();
             let finished = Finished { gradient: Some(Values::F32(&gradient)), ..finished };
@@ -134,6 +136,20 @@ fn an_epoch_is_shared_and_each_sample_counted_once() {
     }
 }
 
+/// By its address, as from another host; the other tests come by the Unix socket beside it.
+#[test]
+fn a_replica_from_afar_is_answered_alike() {
+    let shared = shared(Gradients::default());
+    let listening = serve(&shared);
+    let (near, far) = (caller(&listening, 1, Gradients::default()), format!("localhost:{}", listening.address.port()));
+    let far = Caller { chief: far, ..caller(&listening, 2, Gradients::default()) };
+    for caller in [near, far] {
+        let mut weights = vec![0.0; VALUES];
+        let answer = Remote::join(&caller).unwrap().exchange(None, 1, &mut weights).unwrap();
+        assert_eq!((answer.ranges.len(), weights), (1, vec![1.0; VALUES]));
+    }
+}
+
 #[test]
 fn what_a_lost_replica_had_in_hand_is_done_by_others() {
     let shared = shared(Gradients::default());
@@ -150,11 +166,12 @@ fn what_a_lost_replica_had_in_hand_is_done_by_others() {
     assert_eq!(own, SAMPLES);
 }
 
-fn refused(code: Code, words: &str, secret: &str, request: &PushRequest, listening: &Listening) {
+fn refused(code: Code, words: &str, secret: &str, parts: &[Part], listening: &Listening) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let status = runtime.block_on(async {
         let mut client = GradientsClient::connect(format!("http://{}", listening.address)).await.unwrap();
-        let mut request = Request::new(request.clone());
+        let parts: Vec<PushPart> = parts.iter().map(|part| PushPart { part: Some(part.clone()) }).collect();
+        let mut request = Request::new(tokio_stream::iter(parts));
         request.metadata_mut().insert("authorization", format!("Bearer {secret}").parse().unwrap());
         client.push(request).await.unwrap_err()
     });
@@ -181,13 +198,13 @@ fn what_must_not_be_is_refused_and_changes_nothing() {
             right: 0.0,
         }),
         ranges_wanted: 1,
-        gradient: vec![0; 4 * VALUES].into(),
     };
+    let gradient = |bytes: usize| Part::Gradient(vec![0; bytes].into());
     let before = shared.look(|chief| (chief.master().clone(), chief.place()));
     let with = |change: &dyn Fn(&mut PushRequest)| {
         let mut request = good.clone();
         change(&mut request);
-        request
+        vec![Part::Push(request), gradient(4 * VALUES)]
     };
     let someone = |change: &dyn Fn(&mut wire::Replica)| {
         let mut other = from;
@@ -195,31 +212,36 @@ fn what_must_not_be_is_refused_and_changes_nothing() {
         with(&|request| request.from = Some(other))
     };
     let said = |change: &dyn Fn(&mut wire::Finished)| with(&|request| request.finished.iter_mut().for_each(change));
+    let parts = |parts: &[usize]| {
+        let gradients = parts.iter().map(|bytes| gradient(*bytes));
+        std::iter::once(Part::Push(good.clone())).chain(gradients).collect::<Vec<Part>>()
+    };
+    let (bad, denied, early) = (Code::InvalidArgument, Code::PermissionDenied, Code::FailedPrecondition);
     let cases = [
-        (Code::Unauthenticated, "secret", "wrong", good.clone()),
-        (Code::Unauthenticated, "secret", "", good.clone()),
-        (Code::PermissionDenied, "trial 8 is not trained here", SECRET, someone(&|other| other.trial = 8)),
-        (Code::PermissionDenied, "attempt 1 of trial 7 is over", SECRET, someone(&|other| other.attempt = 1)),
-        (Code::PermissionDenied, "incarnation 0 of replica 1 is over", SECRET, someone(&|other| other.incarnation = 0)),
-        (Code::PermissionDenied, "the chief itself", SECRET, someone(&|other| other.replica = 0)),
+        (Code::Unauthenticated, "secret", "wrong", parts(&[4 * VALUES])),
+        (Code::Unauthenticated, "secret", "", parts(&[4 * VALUES])),
+        (denied, "trial 8 is not trained here", SECRET, someone(&|other| other.trial = 8)),
+        (denied, "attempt 1 of trial 7 is over", SECRET, someone(&|other| other.attempt = 1)),
+        (denied, "incarnation 0 of replica 1 is over", SECRET, someone(&|other| other.incarnation = 0)),
+        (denied, "the chief itself", SECRET, someone(&|other| other.replica = 0)),
         (Code::NotFound, "replica 5 has not joined", SECRET, someone(&|other| other.replica = 5)),
-        (Code::InvalidArgument, "who it is from", SECRET, with(&|request| request.from = None)),
-        (Code::InvalidArgument, "without saying what it is of", SECRET, with(&|request| request.finished = None)),
-        (
-            Code::InvalidArgument,
-            "whole number of floats",
-            SECRET,
-            with(&|request| request.gradient = vec![0; 5].into()),
-        ),
-        (Code::InvalidArgument, "999 values", SECRET, with(&|request| request.gradient = vec![0; 3996].into())),
-        (Code::FailedPrecondition, "is of version 4", SECRET, said(&|finished| finished.version = 4)),
-        (Code::FailedPrecondition, "older than 1", SECRET, with(&|request| request.sequence = 0)),
-        (Code::InvalidArgument, "names no samples", SECRET, said(&|finished| finished.ranges.clear())),
-        (Code::InvalidArgument, "more samples", SECRET, said(&|finished| finished.samples = 9)),
-        (Code::OutOfRange, "too large", SECRET, with(&|request| request.gradient = vec![0; 1 << 20].into())),
+        (bad, "who it is from", SECRET, with(&|request| request.from = None)),
+        (bad, "who it is from", SECRET, vec![]),
+        (bad, "who it is from", SECRET, vec![gradient(4 * VALUES), Part::Push(good.clone())]),
+        (bad, "only its gradient", SECRET, vec![Part::Push(good.clone()), Part::Push(good.clone())]),
+        (bad, "without saying what it is of", SECRET, with(&|request| request.finished = None)),
+        (bad, "whole number of floats", SECRET, parts(&[5])),
+        (bad, "999 values", SECRET, parts(&[1999, 1997])),
+        (bad, "too long", SECRET, parts(&[2000, 2000, 1])),
+        (bad, "too long", SECRET, parts(&[1 << 20])),
+        (early, "is of version 4", SECRET, said(&|finished| finished.version = 4)),
+        (early, "older than 1", SECRET, with(&|request| request.sequence = 0)),
+        (bad, "names no samples", SECRET, said(&|finished| finished.ranges.clear())),
+        (bad, "more samples", SECRET, said(&|finished| finished.samples = 9)),
+        (Code::OutOfRange, "too large", SECRET, parts(&[8 << 20])),
     ];
-    for (code, words, secret, request) in &cases {
-        refused(*code, words, secret, request, &listening);
+    for (code, words, secret, parts) in &cases {
+        refused(*code, words, secret, parts, &listening);
         assert_eq!(shared.look(|chief| (chief.master().clone(), chief.place())), before, "{words}");
     }
 }

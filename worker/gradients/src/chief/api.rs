@@ -84,6 +84,8 @@ pub struct Finished<'a> {
     pub right: f64,
     /// Their mean gradient; none if no sample could be used.
     pub gradient: Option<Values<'a>>,
+    /// Its norm, where it was measured already: as it came in.
+    pub norm: Option<f64>,
 }
 
 /// What became of a gradient.

@@ -59,7 +59,15 @@ fn gradient(weights: &[f32], ranges: &[Range]) -> (Vec<f32>, f64) {
 
 fn finished<'a>(version: u64, ranges: &[Range], gradient: &'a [f32], loss: f64) -> Finished<'a> {
     let samples = ranges.iter().map(|range| range.len()).sum();
-    Finished { version, ranges: ranges.to_vec(), samples, loss, right: 1.0, gradient: Some(Values::F32(gradient)) }
+    Finished {
+        version,
+        ranges: ranges.to_vec(),
+        samples,
+        loss,
+        right: 1.0,
+        gradient: Some(Values::F32(gradient)),
+        norm: None,
+    }
 }
 
 /// One replica trains an epoch by itself.
@@ -334,7 +342,7 @@ fn a_recorded_run_is_replayed_to_the_bit() {
             // It takes ranges until it has those of the recorded push, and then gives the others back.
             again.join(replica);
             let read = &versions[usize::try_from(version).unwrap()];
-            again.replicas.get_mut(&replica).unwrap().read.push((version, read.as_slice().into()));
+            again.replicas.get_mut(&replica).unwrap().read.push_back((version, read.clone()));
             while !ranges.iter().all(|range| again.ranges.holds(replica, *range)) {
                 assert!(again.ranges.hand_out(replica, 0).is_some(), "seed {seed}: the samples are left");
             }

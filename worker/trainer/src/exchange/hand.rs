@@ -157,6 +157,7 @@ impl Hand {
                 loss: work.loss,
                 right: work.right,
                 gradient: (work.samples > 0).then_some(Values::F32(gradient)),
+                norm: None,
             });
             exchange.exchange(finished.as_ref(), wanted, weights)
         };
