@@ -26,6 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "CheckpointsReply",
         "Checkpoint",
         "Event",
+        "TokenStatus",
     ];
     let mut builder = tonic_prost_build::configure().btree_map(".");
     for message in printed {

@@ -1,5 +1,6 @@
 //! The command line.
 
+use access::{Role, UnknownRole};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use dashboards::selection::{Selection, UnknownName};
 use std::path::PathBuf;
@@ -7,6 +8,9 @@ use sweeps::plan::PlanFormat;
 
 /// Where the store lies unless told otherwise.
 pub(crate) const STORE_DEFAULT: &str = "runs/alpharho.db";
+
+/// Where certificates and tokens lie unless told otherwise.
+pub(crate) const CERTS_DEFAULT: &str = "certs";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -44,6 +48,10 @@ pub(crate) struct Place {
     /// Ask the coordinator at this address instead
     #[arg(long, global = true, value_name = "URL", env = "ALPHARHO_COORDINATOR")]
     pub(crate) coordinator: Option<String>,
+    /// What is shown over https://: a folder with ca.pem, cert.pem, key.pem and token, as `alpharho certs issue` and
+    /// `alpharho tokens create` make them. Of `alpharho coordinator`: listen with TLS, with that certificate
+    #[arg(long, global = true, value_name = "DIR", env = "ALPHARHO_CREDENTIALS", value_hint = ValueHint::DirPath)]
+    pub(crate) credentials: Option<PathBuf>,
     /// Print JSON for programs
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -88,13 +96,15 @@ Examples:
   alpharho coordinator
   alpharho coordinator --listen 127.0.0.1:7070 --store runs/alpharho.db --artifacts runs/artifacts
   alpharho coordinator --heartbeat-ms 1000 --json
-  alpharho coordinator --metrics-listen 127.0.0.1:9463 --log-format json")]
+  alpharho coordinator --metrics-listen 127.0.0.1:9463 --log-format json
+  alpharho coordinator --listen 0.0.0.0:7070 --credentials certs/coordinator   # for other machines; see `certs`")]
     Coordinator(Coordinator),
     /// Hand a sweep to the coordinator and leave
     #[command(after_help = "\
 Examples:
   alpharho submit sweeps/fashion-mnist.yaml
-  alpharho submit sweeps/fashion-mnist.yaml --coordinator http://10.0.0.5:7070 --replace")]
+  alpharho submit sweeps/fashion-mnist.yaml --replace
+  alpharho submit sweeps/fashion-mnist.yaml --coordinator https://10.0.0.5:7070 --credentials certs/me")]
     Submit(Submit),
     /// List the sweeps of the store
     #[command(
@@ -196,6 +206,30 @@ Examples:
   alpharho export fashion-mnist --only report
   alpharho export fashion-mnist --only weights,onnx --checkpoint latest")]
     Export(Export),
+    /// Make the certificates with which a coordinator and those who call it know each other
+    #[command(after_help = "\
+A name is a person or a machine. Everything that belongs to one lies in a folder of its name: take that folder to its
+machine, and keep certs/authority at home, for whoever has its key can make certificates of any name.
+
+Examples:
+  alpharho certs init
+  alpharho certs issue coordinator --host 10.0.0.5 --host gpu0.example.org
+  alpharho certs issue me
+  alpharho certs issue node7 --days 90 --json")]
+    Certs(Certs),
+    /// Say what a name may do: make, list, revoke and rotate tokens, while the coordinator runs
+    #[command(after_help = "\
+Roles: admin (everything), submit (submit and steer sweeps, and look), worker (train), read (look).
+A token is written to a file and never printed; of it the store has a hash. Once nobody coordinates the store, these
+commands open it themselves: so the first token is made.
+
+Examples:
+  alpharho tokens create me --role admin
+  alpharho tokens create node7 --role worker
+  alpharho tokens list
+  alpharho tokens rotate node7 --grace-minutes 60     # the old one is good for an hour more
+  alpharho tokens revoke node7                        # at once, open streams included")]
+    Tokens(Tokens),
     /// Print completions for a shell
     #[command(after_help = "\
 Examples:
@@ -393,9 +427,107 @@ pub(crate) enum Which {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Certs {
+    /// The folder of the authority and of all names
+    #[arg(long, global = true, value_name = "DIR", default_value = CERTS_DEFAULT, value_hint = ValueHint::DirPath)]
+    pub(crate) certs: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: CertsCommand,
+}
+
+/// What to make.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertsCommand {
+    /// A private authority, in certs/authority
+    #[command(after_help = "\
+Examples:
+  alpharho certs init
+  alpharho certs init --certs /safe/certs --days 3650")]
+    Init {
+        /// How long it is good
+        #[arg(long, value_name = "DAYS", default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        days: u32,
+    },
+    /// The key and certificate of a name, in certs/NAME
+    #[command(after_help = "\
+Examples:
+  alpharho certs issue coordinator --host 10.0.0.5
+  alpharho certs issue node7")]
+    Issue {
+        /// Of a person or a machine: a to z, 0 to 9 and -
+        name: String,
+        /// A name or address under which others reach it, for one that listens; may be given several times
+        #[arg(long = "host", value_name = "HOST")]
+        hosts: Vec<String>,
+        /// How long it is good
+        #[arg(long, value_name = "DAYS", default_value_t = 397, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        days: u32,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tokens {
+    #[command(subcommand)]
+    pub(crate) command: TokensCommand,
+}
+
+/// What to do with tokens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokensCommand {
+    /// Make a token for a name that has none
+    #[command(after_help = "\
+Examples:
+  alpharho tokens create node7 --role worker
+  alpharho tokens create bob --role read --out bob.token")]
+    Create {
+        /// The same as of its certificate
+        name: String,
+        /// admin, submit, worker or read
+        #[arg(long, value_name = "ROLE", value_parser = role)]
+        role: Role,
+        /// The file it is written to; must not be there yet [default: certs/NAME/token]
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        out: Option<PathBuf>,
+    },
+    /// List those that are good
+    #[command(after_help = "\
+Examples:
+  alpharho tokens list
+  alpharho tokens list --json")]
+    List,
+    /// End all tokens of a name at once, and the streams opened with them
+    #[command(after_help = "\
+Examples:
+  alpharho tokens revoke node7")]
+    Revoke {
+        /// Whose
+        name: String,
+    },
+    /// Make another token in place of the one that a name has
+    #[command(after_help = "\
+Examples:
+  alpharho tokens rotate node7
+  alpharho tokens rotate node7 --grace-minutes 0 --out node7.token")]
+    Rotate {
+        /// Whose
+        name: String,
+        /// How long the old one is good still
+        #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=527_040))]
+        grace_minutes: u64,
+        /// The file it is written to, in place of what is there [default: certs/NAME/token]
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        out: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Completion {
     /// Which shell
     pub(crate) shell: clap_complete::Shell,
+}
+
+fn role(word: &str) -> Result<Role, UnknownRole> {
+    word.parse()
 }
 
 /// A name that can be exported.
@@ -438,7 +570,10 @@ mod tests {
         let mut whole = Arguments::command();
         whole.build();
         let mut count = 0;
-        for command in std::iter::once(&whole).chain(whole.get_subcommands()).filter(|c| c.get_name() != "help") {
+        let commands = whole.get_subcommands().filter(|command| command.get_name() != "help");
+        let nested = commands.flat_map(clap::Command::get_subcommands);
+        let all = std::iter::once(&whole).chain(whole.get_subcommands()).chain(nested);
+        for command in all.filter(|command| command.get_name() != "help") {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Examples:\n"), "{} has no examples", command.get_name());
             for line in help.lines().filter(|line| line.starts_with("  alpharho ")) {
@@ -476,6 +611,12 @@ mod tests {
         check("alpharho logs a", false);
         check("alpharho logs a three", false);
         check("alpharho coordinator --heartbeat-ms 0", false);
+        check("alpharho certs", false);
+        check("alpharho certs issue", false);
+        check("alpharho certs issue a --days 0", false);
+        check("alpharho tokens create a", false);
+        check("alpharho tokens create a --role root", false);
+        check("alpharho tokens rotate a --grace-minutes -1", false);
     }
 
     #[test]

@@ -75,16 +75,16 @@ pub(crate) fn refused(status: &tonic::Status) -> Failure {
         Code::Unimplemented => {
             Failure::new("the coordinator does not know this request").hint("it may be of another version of alpharho")
         }
+        Code::PermissionDenied => {
+            Failure::new(said).hint("an admin gives out tokens: `alpharho tokens create NAME --role ROLE`")
+        }
+        Code::Unauthenticated => Failure::new(said)
+            .hint("--credentials DIR, or ALPHARHO_CREDENTIALS, names the folder of certificate and token"),
         Code::DataLoss => Failure::new(format!("the coordinator found damaged data: {said}")),
         Code::Cancelled | Code::DeadlineExceeded => Failure::new(format!("the coordinator broke off: {said}")),
-        Code::Ok
-        | Code::Unknown
-        | Code::PermissionDenied
-        | Code::ResourceExhausted
-        | Code::Aborted
-        | Code::OutOfRange
-        | Code::Internal
-        | Code::Unauthenticated => Failure::new(format!("the coordinator failed: {said}")),
+        Code::Ok | Code::Unknown | Code::ResourceExhausted | Code::Aborted | Code::OutOfRange | Code::Internal => {
+            Failure::new(format!("the coordinator failed: {said}"))
+        }
     }
 }
 

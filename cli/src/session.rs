@@ -2,15 +2,18 @@
 
 use crate::arguments::Place;
 use crate::exit::{Failure, refused};
+use access::{AddressError, Connection, Credentials};
 use anyhow::Context;
 use coordinator::{Config, Coordinator};
 use proto::wire::sweeps_client::SweepsClient;
+use proto::wire::tokens_client::TokensClient;
 use proto::wire::{InfoRequest, ListRequest, StatusReply, StatusRequest, SweepSummary};
+use std::error::Error as _;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tonic::transport::{Channel, Endpoint};
 
 /// A status of 100,000 trials is larger than gRPC's usual limit.
 const MESSAGE_BYTES_MAX: usize = 1 << 30;
@@ -32,10 +35,21 @@ pub(crate) enum Want {
 /// A connection, and the coordinator behind it if that is ours.
 pub(crate) struct Session {
     /// Asks.
-    pub(crate) client: SweepsClient<Channel>,
+    pub(crate) client: SweepsClient<Connection>,
+    /// Who may ask.
+    pub(crate) tokens: TokensClient<Connection>,
+    /// Where it is, and what is shown there.
+    pub(crate) way: Way,
+    embedded: Option<Embedded>,
+}
+
+/// Where a coordinator is, and the folder of what it is shown.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
     /// `http://127.0.0.1:7070`.
     pub(crate) address: String,
-    embedded: Option<Embedded>,
+    /// Read anew for each connection: a token may have been rotated.
+    pub(crate) credentials: Option<PathBuf>,
 }
 
 struct Embedded {
@@ -47,15 +61,13 @@ impl Session {
     /// Finds or starts a coordinator and connects to it.
     pub(crate) async fn open(place: &Place, want: Want) -> anyhow::Result<Self> {
         if let Some(address) = &place.coordinator {
-            let address = with_scheme(address);
-            let client = connect(&address).await.map_err(|error| unreachable(&address, &error))?;
-            return Ok(Self { client, address, embedded: None });
+            let address = with_scheme(address, place.credentials.is_some());
+            return Self::to(Way { address, credentials: place.credentials.clone() }, None).await;
         }
         let store = place.store.clone();
         // It waits, in a blocking way, for a coordinator that is just starting.
         if let Some(address) = tokio::task::spawn_blocking(move || coordinator::find_running(&store)).await? {
-            let client = connect(&address).await.map_err(|error| unreachable(&address, &error))?;
-            return Ok(Self { client, address, embedded: None });
+            return Self::to(Way { address, credentials: place.credentials.clone() }, None).await;
         }
         if want == Want::Read && !place.store.exists() {
             return Err(Failure::new(format!("there is no store {}", place.store.display()))
@@ -63,6 +75,11 @@ impl Session {
                 .into());
         }
         Self::embed(place).await
+    }
+
+    async fn to(way: Way, embedded: Option<Embedded>) -> anyhow::Result<Self> {
+        let (client, tokens) = way.clients().await.map_err(|error| unreachable(&way.address, error))?;
+        Ok(Self { client, tokens, way, embedded })
     }
 
     async fn embed(place: &Place) -> anyhow::Result<Self> {
@@ -76,8 +93,7 @@ impl Session {
             // A dropped sender means the same.
             let _ = stopped.await;
         }));
-        let client = connect(&address).await.map_err(|error| unreachable(&address, &error))?;
-        Ok(Self { client, address, embedded: Some(Embedded { stop, served }) })
+        Self::to(Way { address, credentials: None }, Some(Embedded { stop, served })).await
     }
 
     /// Whether the coordinator lives in this process: nobody else trains for it.
@@ -87,14 +103,15 @@ impl Session {
 
     /// Connects anew to the same address, after it was away.
     pub(crate) async fn reconnect(&mut self) -> anyhow::Result<()> {
-        self.client = connect(&self.address).await.map_err(|error| unreachable(&self.address, &error))?;
+        let clients = self.way.clients().await;
+        (self.client, self.tokens) = clients.map_err(|error| unreachable(&self.way.address, error))?;
         Ok(())
     }
 
     /// Ends the coordinator if it is ours: all that was acknowledged is on disk.
     pub(crate) async fn close(self) -> anyhow::Result<()> {
         let Some(Embedded { stop, served }) = self.embedded else { return Ok(()) };
-        drop(self.client);
+        drop((self.client, self.tokens));
         // It may have ended by itself.
         let _ = stop.send(());
         served.await??;
@@ -142,40 +159,67 @@ impl Session {
     }
 }
 
-/// Adds `http://` where no scheme is given.
-fn with_scheme(address: &str) -> String {
-    if address.contains("://") { address.to_owned() } else { format!("http://{address}") }
+/// Why a coordinator cannot be asked.
+pub(crate) enum Closed {
+    /// Nobody is there, or somebody else.
+    Away(String),
+    /// It does not take what it was shown, or nothing can be shown.
+    Barred(String),
 }
 
-/// Connects, and makes sure that a coordinator answers.
-pub(crate) async fn connect(address: &str) -> Result<SweepsClient<Channel>, String> {
-    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| error.to_string())?;
-    // A machine that is gone without a word is noticed.
-    let endpoint = endpoint.keep_alive_while_idle(true).http2_keep_alive_interval(KEEP_ALIVE);
-    let channel = endpoint.connect_timeout(CONNECT_MAX).connect().await.map_err(|error| cause(&error))?;
-    let mut client = SweepsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    // Something else may listen there.
-    let info = tokio::time::timeout(CONNECT_MAX, client.info(InfoRequest {})).await;
-    match info {
-        Ok(Ok(_)) => Ok(client),
-        Ok(Err(status)) if status.code() == tonic::Code::Unavailable => Err(status.message().to_owned()),
-        Ok(Err(_)) => Err("what listens there is no coordinator of alpharho".to_owned()),
-        Err(_) => Err("it does not answer".to_owned()),
+impl Way {
+    /// Connects, and makes sure that a coordinator answers.
+    pub(crate) async fn client(&self) -> Result<SweepsClient<Connection>, Closed> {
+        Ok(self.clients().await?.0)
+    }
+
+    async fn clients(&self) -> Result<(SweepsClient<Connection>, TokensClient<Connection>), Closed> {
+        let shown = self.credentials.as_deref().map(Credentials::read).transpose();
+        let shown = shown.map_err(|error| Closed::Barred(error.to_string()))?;
+        let (endpoint, bearer) = access::endpoint(&self.address, shown.as_ref()).map_err(|error| match error {
+            AddressError::Address { .. } => Closed::Away(error.to_string()),
+            error => Closed::Barred(error.to_string()),
+        })?;
+        let explain = |error: &(dyn std::error::Error + 'static)| access::explain(error, self.credentials.as_deref());
+        // A machine that is gone without a word is noticed.
+        let endpoint = endpoint.keep_alive_while_idle(true).http2_keep_alive_interval(KEEP_ALIVE);
+        let channel = endpoint.connect_timeout(CONNECT_MAX).connect().await;
+        let channel = bearer.on(channel.map_err(|error| Closed::Away(explain(&error)))?);
+        let mut client = SweepsClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        // Something else may listen there.
+        match tokio::time::timeout(CONNECT_MAX, client.info(InfoRequest {})).await {
+            Ok(Ok(_)) => Ok((client, TokensClient::new(channel))),
+            Ok(Err(status)) => Err(match status.code() {
+                tonic::Code::Unauthenticated | tonic::Code::PermissionDenied => {
+                    Closed::Barred(status.message().to_owned())
+                }
+                tonic::Code::Unavailable if status.source().is_none() => Closed::Away(status.message().to_owned()),
+                // With TLS, a certificate is refused once the connection is there.
+                _ if self.address.starts_with("https") && status.source().is_some() => Closed::Away(explain(&status)),
+                tonic::Code::Unavailable => Closed::Away(status.message().to_owned()),
+                _ => Closed::Away(NOT_OURS.to_owned()),
+            }),
+            Err(_) => Err(Closed::Away("it does not answer".to_owned())),
+        }
     }
 }
 
-/// The innermost cause: `Connection refused (os error 111)`, not `transport error`.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
+const NOT_OURS: &str = "what listens there is no coordinator of alpharho, or one that listens with TLS: then its address \
+    begins with https://, and credentials are wanted";
+
+/// Adds `http://` where no scheme is given, or `https://` where there is something to show.
+fn with_scheme(address: &str, is_shown: bool) -> String {
+    let scheme = if is_shown { "https" } else { "http" };
+    if address.contains("://") { address.to_owned() } else { format!("{scheme}://{address}") }
 }
 
-fn unreachable(address: &str, why: &str) -> Failure {
-    Failure::new(format!("cannot reach a coordinator at {address}: {why}"))
-        .hint("start one with `alpharho coordinator`, or leave out --coordinator to use the store of this machine")
+fn unreachable(address: &str, closed: Closed) -> Failure {
+    match closed {
+        Closed::Away(why) => Failure::new(format!("cannot reach a coordinator at {address}: {why}"))
+            .hint("start one with `alpharho coordinator`, or leave out --coordinator to use the store of this machine"),
+        Closed::Barred(why) => Failure::new(format!("the coordinator at {address} cannot be asked: {why}"))
+            .hint("--credentials DIR, or ALPHARHO_CREDENTIALS, names the folder of certificate and token"),
+    }
 }
 
 #[cfg(test)]
@@ -184,7 +228,12 @@ mod tests {
 
     #[test]
     fn an_address_may_lack_its_scheme() {
-        assert_eq!(with_scheme("10.0.0.5:7070"), "http://10.0.0.5:7070");
-        assert_eq!(with_scheme("http://h:1"), "http://h:1");
+        for (address, is_shown, expected) in [
+            ("10.0.0.5:7070", false, "http://10.0.0.5:7070"),
+            ("10.0.0.5:7070", true, "https://10.0.0.5:7070"),
+            ("http://h:1", true, "http://h:1"),
+        ] {
+            assert_eq!(with_scheme(address, is_shown), expected);
+        }
     }
 }

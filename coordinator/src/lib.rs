@@ -17,6 +17,7 @@ pub mod metrics;
 mod secret;
 mod service;
 mod store;
+mod tokens;
 
 pub use artifacts::ArtifactsError;
 pub use driver::DriverError;
@@ -25,12 +26,15 @@ pub use lock::{LockError, find_running};
 pub use metrics::Scraper;
 pub use store::StoreError;
 
+use access::Credentials;
 use driver::{Driver, Shared};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tonic::transport::Server;
 
 /// How often workers say that they live, unless told otherwise.
 pub const HEARTBEAT_MS_DEFAULT: u64 = 5_000;
@@ -46,13 +50,16 @@ pub struct Config {
     pub artifacts: PathBuf,
     /// How often workers say that they live; leases last six of these.
     pub heartbeat_ms: u64,
+    /// With these it listens with TLS, anywhere, and whoever calls must show a certificate of the same authority and
+    /// a token. Without, it listens on loopback alone and asks for nothing.
+    pub credentials: Option<Credentials>,
 }
 
 impl Config {
-    /// With the default heartbeat.
+    /// With the default heartbeat, on loopback.
     #[must_use]
     pub fn new(store: impl Into<PathBuf>, artifacts: impl Into<PathBuf>) -> Self {
-        Self { store: store.into(), artifacts: artifacts.into(), heartbeat_ms: HEARTBEAT_MS_DEFAULT }
+        Self { store: store.into(), artifacts: artifacts.into(), heartbeat_ms: HEARTBEAT_MS_DEFAULT, credentials: None }
     }
 }
 
@@ -60,6 +67,7 @@ impl Config {
 #[derive(Debug)]
 pub struct Coordinator {
     listener: TcpListener,
+    server: Server,
     address: String,
     shared: Arc<Shared>,
     driver: tokio::task::JoinHandle<Result<(), DriverError>>,
@@ -71,14 +79,17 @@ impl Coordinator {
     /// answered before [`Self::serve`], but connections are accepted by the kernel and wait.
     ///
     /// # Errors
-    /// When the listener is not on loopback, when another coordinator holds the store (the error names its
+    /// When the listener is not on loopback and there are no credentials, when they are no good or the store has no
+    /// token, when another coordinator holds the store (the error names its
     /// address), or when store or artifacts folder cannot be used.
     pub async fn open(config: Config, listener: TcpListener) -> Result<Self, Error> {
         let local = listener.local_addr().map_err(Error::Listener)?;
-        if !local.ip().is_loopback() {
+        if !local.ip().is_loopback() && config.credentials.is_none() {
             return Err(Error::NotLoopback { address: local });
         }
-        let address = format!("http://{local}");
+        let server = server(config.credentials.as_ref())?;
+        let scheme = if config.credentials.is_some() { "https" } else { "http" };
+        let address = format!("{scheme}://{}", reached_at(local));
         let mut lock = lock::StoreLock::take(&config.store)?;
         let mut store = store::Store::open(&config.store).await?;
         let files = store.artifact_files().await?;
@@ -86,10 +97,13 @@ impl Coordinator {
         let (closing, closed) = watch::channel(false);
         lock.write_address(&address)?;
         let (driver, shared) = Driver::start(&config, lock, store, artifacts, closed).await?;
-        Ok(Self { listener, address, shared, driver: tokio::spawn(driver.run()), closing })
+        if shared.is_guarded && shared.tokens.borrow().0.is_empty() {
+            return Err(Error::NoTokens { store: config.store });
+        }
+        Ok(Self { listener, server, address, shared, driver: tokio::spawn(driver.run()), closing })
     }
 
-    /// Where it listens, as `http://127.0.0.1:7070`.
+    /// Where this machine reaches it, as `http://127.0.0.1:7070`.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
@@ -106,9 +120,9 @@ impl Coordinator {
     /// # Errors
     /// When the socket fails, or when the store fails in a way that waiting does not mend.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-        let Self { listener, address: _, shared, mut driver, closing } = self;
+        let Self { listener, server, address: _, shared, mut driver, closing } = self;
         let mut closed = closing.subscribe();
-        let server = service::serve(listener, shared, async move {
+        let server = service::serve(server, listener, shared, async move {
             // An error means that the sender is gone, which is stopping too.
             let _ = closed.wait_for(|closing| *closing).await;
         });
@@ -138,6 +152,22 @@ impl Coordinator {
         }
         server_result.map_err(Error::Serve)
     }
+}
+
+fn server(credentials: Option<&Credentials>) -> Result<Server, Error> {
+    let tls = credentials.map(Credentials::to_listen).transpose()?;
+    let folder = credentials.map(|credentials| credentials.folder().to_owned()).unwrap_or_default();
+    service::server(tls).map_err(|source| Error::Tls { folder, source })
+}
+
+/// One that listens everywhere is reached on loopback too.
+fn reached_at(listening: SocketAddr) -> SocketAddr {
+    let ip = match listening.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listening.port())
 }
 
 /// [`Coordinator::open`] and [`Coordinator::serve`].

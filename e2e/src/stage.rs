@@ -84,7 +84,11 @@ impl Stage {
         let executable = test.ancestors().nth(2).unwrap().join(name);
         assert!(executable.exists(), "{} is not built; run `cargo build --workspace` first", executable.display());
         let mut command = Command::new(executable);
-        command.current_dir(self.folder()).env_remove("ALPHARHO_COORDINATOR").env("ALPHARHO_SCRIPTED_ONLY", "true");
+        command
+            .current_dir(self.folder())
+            .env_remove("ALPHARHO_COORDINATOR")
+            .env_remove("ALPHARHO_CREDENTIALS")
+            .env("ALPHARHO_SCRIPTED_ONLY", "true");
         command
     }
 
@@ -101,15 +105,24 @@ impl Stage {
     /// When it does not start.
     pub fn coordinator(&self, before: Option<&str>) -> Coordinator {
         let listen = before.map_or("127.0.0.1:0", |address| address.trim_start_matches("http://"));
+        self.coordinator_on(listen, &[])
+    }
+
+    /// Starts a coordinator on an address, told more.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn coordinator_on(&self, listen: &str, more: &[&str]) -> Coordinator {
         let mut command = self.command("alpharho");
         command.args(["coordinator", "--store", "store.db", "--listen", listen, "--heartbeat-ms", HEARTBEAT_MS]);
+        command.args(more);
         let lock = self.folder().join("store.db.lock");
         // What one that was killed left there says nothing of the new one.
         let _ = std::fs::write(&lock, "");
         let mut process = self.start("coordinator", command);
         let address = wait_for("the coordinator's address", || {
             assert!(!process.has_ended(), "the coordinator ended: {}", process.written());
-            std::fs::read_to_string(&lock).ok().filter(|address| address.starts_with("http://"))
+            std::fs::read_to_string(&lock).ok().filter(|address| address.starts_with("http"))
         });
         Coordinator { process, address }
     }

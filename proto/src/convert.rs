@@ -132,6 +132,10 @@ pub fn stop_word(reason: StopReason) -> &'static str {
 const SLOTS_MAX: usize = 1024;
 /// Bytes of a host's or a device's name.
 const NAME_BYTES_MAX: usize = 256;
+/// Leases that one worker may tell of: those that it has, and those whose end is not acknowledged.
+const HELD_MAX: usize = 16 * SLOTS_MAX;
+/// Bytes of how an attempt ended, as JSON.
+const END_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a line of a log; what is longer is cut.
 const LINE_BYTES_MAX: usize = 4096;
 
@@ -201,9 +205,10 @@ pub fn registration(from: wire::Register) -> Result<Registration, BadMessage> {
     }
     let names = [("host", &host), ("version", &version)].into_iter();
     for (field, name) in names.chain(slots.iter().map(|slot| ("device", &slot.device))) {
-        if name.is_empty() || name.len() > NAME_BYTES_MAX {
-            return bad(field, &format!("has {} bytes; 1 to {NAME_BYTES_MAX} are allowed", name.len()));
-        }
+        check_name(field, name)?;
+    }
+    if holding.len() > HELD_MAX {
+        return bad("holding", &format!("{} leases are told; at most {HELD_MAX} can be", holding.len()));
     }
     let mut held = Vec::new();
     for wire::Held { slot, token: from } in holding {
@@ -214,6 +219,18 @@ pub fn registration(from: wire::Register) -> Result<Registration, BadMessage> {
     }
     let slots = slots.into_iter().map(|slot| SlotOffer { device: slot.device }).collect();
     Ok(Registration { worker: WorkerId(worker), host, version, process, slots, holding: held })
+}
+
+/// What people will see on their terminals: not empty, not long, and nothing that moves a cursor.
+fn check_name(field: &'static str, name: &str) -> Result<(), BadMessage> {
+    let bad = |problem: String| Err(BadMessage::Value { field, problem });
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        return bad(format!("has {} bytes; 1 to {NAME_BYTES_MAX} are allowed", name.len()));
+    }
+    if name.chars().any(char::is_control) {
+        return bad(format!("{name:?} has a control character"));
+    }
+    Ok(())
 }
 
 /// A worker's further messages.
@@ -256,7 +273,12 @@ fn gpus(from: Vec<wire::SlotGpu>) -> Result<Vec<(u32, wire::GpuUse)>, BadMessage
 fn report(from: wire::report::Body) -> Result<Report, BadMessage> {
     use wire::report::Body;
     Ok(match from {
-        Body::Started(started) => Report::Started(started),
+        Body::Started(started) => {
+            check_name("device", &started.device)?;
+            check_name("instruction_set", &started.instruction_set)?;
+            check_name("libtorch", &started.libtorch)?;
+            Report::Started(started)
+        }
         Body::Points(from) => Report::Points(points(from.points)?),
         Body::EpochFinished(wire::EpochFinished { epoch, duration_ms, points: from }) => {
             if epoch == 0 {
@@ -264,10 +286,18 @@ fn report(from: wire::report::Body) -> Result<Report, BadMessage> {
             }
             Report::EpochFinished { epoch, duration_ms, points: points(from)? }
         }
-        Body::Ended(wire::Ended { end_json }) => Report::Ended(attempt_end(&end_json)?),
+        Body::Ended(wire::Ended { end_json }) => {
+            if end_json.len() > END_BYTES_MAX {
+                let problem = format!("has {} bytes; at most {END_BYTES_MAX} are allowed", end_json.len());
+                return Err(BadMessage::Value { field: "end_json", problem });
+            }
+            Report::Ended(attempt_end(&end_json)?)
+        }
         Body::Log(wire::LogLines { mut lines }) => {
             for line in &mut lines {
                 line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
+                // It is shown on terminals as it is: nothing in it may move a cursor or ask for an answer.
+                line.retain(|letter| letter == '\t' || !letter.is_control());
             }
             Report::Log(lines)
         }
@@ -324,6 +354,14 @@ mod tests {
             (wire::Register { host: String::new(), ..register() }, Err("host: has 0 bytes; 1 to 256 are allowed")),
             (wire::Register { host: "x".repeat(300), ..register() }, Err("host: has 300 bytes; 1 to 256 are allowed")),
             (
+                wire::Register { host: "a\u{1b}[2J".to_owned(), ..register() },
+                Err("host: \"a\\u{1b}[2J\" has a control character"),
+            ),
+            (
+                wire::Register { holding: vec![held(0, Some(token))[0]; 16_385], ..register() },
+                Err("holding: 16385 leases are told; at most 16384 can be"),
+            ),
+            (
                 wire::Register { holding: held(1, Some(token)), ..register() },
                 Err("holding: names a slot that is not offered"),
             ),
@@ -341,6 +379,13 @@ mod tests {
         let point = |name: &str, step, value| wire::Point { name: name.to_owned(), step, value };
         let points = |point| Body::Points(wire::Points { points: vec![point] });
         let listening = |address: &str| Body::Listening(wire::Listening { address: address.to_owned() });
+        let started = |device: &str| {
+            let (device, word) = (device.to_owned(), "none".to_owned());
+            let (threads, resumed_epoch) = (1, 0);
+            let (instruction_set, libtorch) = (word.clone(), word);
+            Body::Started(wire::Started { device, threads, instruction_set, libtorch, resumed_epoch })
+        };
+        let ended = |bytes| Body::Ended(wire::Ended { end_json: " ".repeat(bytes) });
         let epoch = |epoch| Body::EpochFinished(wire::EpochFinished { epoch, duration_ms: 1, points: Vec::new() });
         for (token, body, expected) in [
             (token, Some(points(point("step_loss", 1, 0.5))), Ok(())),
@@ -350,6 +395,9 @@ mod tests {
             (token, Some(points(point("step_loss", 1, f64::NAN))), Err("points: step_loss is NaN")),
             (token, Some(points(point("step_loss", u64::MAX, 1.0))), Err("points: step 18446744073709551615")),
             (token, Some(epoch(1)), Ok(())),
+            (token, Some(started("cpu")), Ok(())),
+            (token, Some(started("")), Err("device: has 0 bytes; 1 to 256 are allowed")),
+            (token, Some(ended(70_000)), Err("end_json: has 70000 bytes; at most 65536 are allowed")),
             (token, Some(epoch(0)), Err("epoch: they count from 1")),
             (token, Some(listening("127.0.0.1:43121")), Ok(())),
             (token, Some(listening("[::1]:43121")), Ok(())),
@@ -383,5 +431,8 @@ mod tests {
         let lines = wire::LogLines { lines: vec!["ä".repeat(4000), "short".to_owned()] };
         let Ok(Report::Log(lines)) = report(wire::report::Body::Log(lines)) else { panic!("not a log") };
         assert_eq!((lines[0].len(), lines[0].chars().last(), lines[1].as_str()), (4096, Some('ä'), "short"));
+        let lines = wire::LogLines { lines: vec!["\u{1b}[2Ja\tb\r\n".to_owned()] };
+        let Ok(Report::Log(lines)) = report(wire::report::Body::Log(lines)) else { panic!("not a log") };
+        assert_eq!(lines, ["[2Ja\tb"]);
     }
 }

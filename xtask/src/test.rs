@@ -36,12 +36,18 @@ fn run_all(house: &House, steps: &mut Steps, counts: &mut Counts) -> Result<()> 
     let mut docs = cargo(&["doc", "--workspace", "--no-deps"])?;
     docs.env("RUSTDOCFLAGS", join_flags(env::var("RUSTDOCFLAGS").ok().as_deref(), "--deny warnings"));
     steps.run("docs", &mut docs)?;
+    if answers(&mut cargo(&["deny", "--version"])?) {
+        steps.run("licences", &mut cargo(&["deny", "check", "licenses", "bans", "sources"])?)?;
+    } else {
+        println!(
+            "SKIPPED: licences and sources of dependencies: cargo-deny is not installed (cargo install cargo-deny)"
+        );
+    }
     // The tests of the whole start the executables from the folder of build results.
     steps.run("build", &mut cargo(&["build", "--workspace", "--all-targets"])?)?;
 
     let mut failed = Vec::new();
-    let has_nextest = cargo(&["nextest", "--version"])?.stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let runners: [(&str, &[&str]); 2] = if has_nextest.is_ok_and(|status| status.success()) {
+    let runners: [(&str, &[&str]); 2] = if answers(&mut cargo(&["nextest", "--version"])?) {
         [
             ("doc tests", &["test", "--workspace", "--doc"]),
             ("tests", &["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests=warn"]),
@@ -63,6 +69,11 @@ fn run_all(house: &House, steps: &mut Steps, counts: &mut Counts) -> Result<()> 
         bail!("tests failed: {}", failed.join("; "));
     }
     Ok(())
+}
+
+/// Whether a tool is there.
+fn answers(command: &mut Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// The cargo that runs this xtask, with libtorch in its reach.

@@ -1,5 +1,6 @@
 //! The commands.
 
+mod certs;
 mod control;
 pub(crate) mod export;
 mod export_trials;
@@ -9,6 +10,7 @@ mod plan;
 mod serve;
 mod show;
 pub(crate) mod submit;
+mod tokens;
 
 use crate::arguments::{Arguments, Command, Place};
 use crate::exit::End;
@@ -44,6 +46,8 @@ pub(crate) async fn dispatch(arguments: Arguments) -> anyhow::Result<End> {
         Command::Drain(arguments) => control::drain(&place, &arguments).await,
         Command::Workers => show::workers(&place).await,
         Command::Export(arguments) => export::export(&place, &arguments).await,
+        Command::Certs(arguments) => certs::certs(&place, &arguments),
+        Command::Tokens(arguments) => tokens::tokens(&place, &arguments).await,
         Command::Completion(arguments) => {
             let mut script = Vec::new();
             clap_complete::generate(arguments.shell, &mut Arguments::command(), "alpharho", &mut script);

@@ -3,6 +3,7 @@
 use crate::arguments::{Coordinator as Arguments, Place};
 use crate::exit::{End, Failure};
 use crate::output;
+use access::Credentials;
 use anyhow::Context;
 use coordinator::{Config, Coordinator};
 use serde_json::json;
@@ -23,10 +24,12 @@ pub(super) async fn serve(place: &Place, arguments: &Arguments) -> anyhow::Resul
         })?),
         None => None,
     };
+    let listening = listener.local_addr()?;
     let config = Config {
         store: place.store.clone(),
         artifacts: place.artifacts_folder(),
         heartbeat_ms: arguments.heartbeat_ms,
+        credentials: place.credentials.as_deref().map(Credentials::read).transpose()?,
     };
     let coordinator = Coordinator::open(config, listener).await?;
     let address = coordinator.address();
@@ -43,7 +46,15 @@ pub(super) async fn serve(place: &Place, arguments: &Arguments) -> anyhow::Resul
         }))?;
     } else {
         output::line(&format!("listening on {address}, store {}", place.store.display()))?;
-        output::line(&format!("workers attach with: alpharho-worker --coordinator {address}"))?;
+        if place.credentials.is_none() {
+            output::line(&format!("workers attach with: alpharho-worker --coordinator {address}"))?;
+        } else {
+            let port = listening.port();
+            output::line(&format!(
+                "workers attach with: alpharho-worker --coordinator https://HOST:{port} --credentials DIR, where HOST \
+                 is a name of this machine in its certificate"
+            ))?;
+        }
         if let Some(address) = metrics_address {
             output::line(&format!("metrics at {address}"))?;
         }

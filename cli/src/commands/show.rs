@@ -94,7 +94,7 @@ pub(super) async fn workers(place: &Place) -> anyhow::Result<End> {
             return output::json(&workers.iter().map(worker_json).collect::<Vec<Value>>());
         }
         if workers.is_empty() {
-            let address = &session.address;
+            let address = &session.way.address;
             let words = if session.is_embedded() {
                 "no workers: nobody coordinates this store now; `alpharho coordinator` or `alpharho run` does"
                     .to_owned()

@@ -119,7 +119,7 @@ async fn finish(
         }
         End::Interrupted => output::note(&format!(
             "stopped here; the coordinator at {} keeps the sweep for other workers",
-            session.address
+            session.way.address
         )),
     }
     Ok(end)

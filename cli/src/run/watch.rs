@@ -31,7 +31,7 @@ pub(super) async fn until_over(
     let name = status.summary.as_ref().map(|summary| summary.name.clone()).unwrap_or_default();
     let scripted = status.summary.as_ref().is_some_and(|summary| summary.scripted);
     let mut signals = Signals::new()?;
-    let workers = Workers::start(&arguments.worker, &session.address, scripted, out)?;
+    let workers = Workers::start(&arguments.worker, &session.way, scripted, out)?;
     let track = Track::new(status);
     let mut wait = Wait {
         display: Display::new(&name, &track),
@@ -45,7 +45,7 @@ pub(super) async fn until_over(
         tries: 0,
     };
     if wait.workers.count() == 0 {
-        wait.display.say(&format!("waiting for workers: alpharho-worker --coordinator {}", session.address));
+        wait.display.say(&format!("waiting for workers: alpharho-worker --coordinator {}", session.way.address));
     }
     let ended = wait.go(session, &mut signals).await;
     wait.leave(&mut signals).await;
@@ -76,7 +76,7 @@ impl Wait {
                 None => {
                     self.tries += 1;
                     if self.tries > TRIES_MAX {
-                        return Err(Failure::new(format!("the coordinator at {} is gone", session.address)).into());
+                        return Err(Failure::new(format!("the coordinator at {} is gone", session.way.address)).into());
                     }
                     if self.tries == 1 {
                         self.display.say("the coordinator is away; trying to reach it again");

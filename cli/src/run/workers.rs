@@ -2,6 +2,7 @@
 
 use crate::arguments::Worker as Arguments;
 use crate::exit::Failure;
+use crate::session::Way;
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
@@ -37,11 +38,11 @@ pub(super) struct Exited {
 
 impl Workers {
     /// Starts as many as asked for, logging into `folder`.
-    pub(super) fn start(arguments: &Arguments, address: &str, scripted: bool, folder: &Path) -> anyhow::Result<Self> {
+    pub(super) fn start(arguments: &Arguments, way: &Way, scripted: bool, folder: &Path) -> anyhow::Result<Self> {
         let mut running = Vec::new();
         for place in 1..=arguments.workers {
             let name = if arguments.workers == 1 { "worker.log".to_owned() } else { format!("worker-{place}.log") };
-            running.push(start_one(arguments, address, scripted, &folder.join(name))?);
+            running.push(start_one(arguments, way, scripted, &folder.join(name))?);
         }
         Ok(Self { running })
     }
@@ -92,11 +93,14 @@ impl Workers {
     }
 }
 
-fn start_one(arguments: &Arguments, address: &str, scripted: bool, log: &Path) -> anyhow::Result<Worker> {
+fn start_one(arguments: &Arguments, way: &Way, scripted: bool, log: &Path) -> anyhow::Result<Worker> {
     let executable = executable(arguments)?;
     let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     let mut command = Command::new(&executable);
-    command.args(["--coordinator", address, "--die-with-parent"]);
+    command.args(["--coordinator", &way.address, "--die-with-parent"]);
+    if let Some(folder) = &way.credentials {
+        command.arg("--credentials").arg(folder);
+    }
     for (flag, value) in
         [("--slots", &arguments.slots), ("--device", &arguments.device), ("--threads", &arguments.threads)]
     {

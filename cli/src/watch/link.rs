@@ -2,7 +2,8 @@
 
 use crate::commands::is_broken;
 use crate::exit::refused;
-use crate::session::{self, Session};
+use crate::session::{Session, Way};
+use access::Connection;
 use dashboards::happenings;
 use dashboards::watch::detail::Attempt;
 use dashboards::watch::{Ask, Input, Link as State};
@@ -18,7 +19,6 @@ use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 use tokio::task::AbortHandle;
 use tokio_stream::StreamExt;
-use tonic::transport::Channel;
 
 /// Events told of the time before: what the last screenful of a busy hour takes.
 const EVENTS_BEFORE: u32 = 2_000;
@@ -43,7 +43,7 @@ const CURVES: [&str; 15] = [
     "step_loss",
 ];
 
-type Client = SweepsClient<Channel>;
+type Client = SweepsClient<Connection>;
 type Answers = Sender<Result<Input, tonic::Status>>;
 
 /// A connection that comes back.
@@ -57,7 +57,7 @@ pub(super) struct Link {
 struct Shared {
     client: Mutex<Client>,
     sweep: String,
-    address: String,
+    way: Way,
     /// Where the lock file of a coordinator tells its new address; `None`: the address was given.
     store: Option<PathBuf>,
     answers: Answers,
@@ -67,7 +67,7 @@ impl Link {
     pub(super) fn new(session: &Session, sweep: String, store: Option<PathBuf>, answers: Answers) -> Self {
         let store = store.filter(|_| !session.is_embedded());
         let client = Mutex::new(session.client.clone());
-        let shared = Shared { client, sweep, address: session.address.clone(), store, answers };
+        let shared = Shared { client, sweep, way: session.way.clone(), store, answers };
         Self { shared: Arc::new(shared), following: false, open: Vec::new() }
     }
 
@@ -208,14 +208,14 @@ impl Shared {
 
     /// It may have come back elsewhere: the lock file of the store tells.
     async fn reconnect(&self) {
-        let mut address = self.address.clone();
+        let mut way = self.way.clone();
         if let Some(store) = self.store.clone() {
             let found = tokio::task::spawn_blocking(move || coordinator::find_running(&store)).await;
             if let Ok(Some(found)) = found {
-                address = found;
+                way.address = found;
             }
         }
-        if let Ok(client) = session::connect(&address).await {
+        if let Ok(client) = way.client().await {
             *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
         }
     }

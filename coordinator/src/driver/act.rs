@@ -111,6 +111,7 @@ impl Driver {
             });
         }
         if !members.is_empty() {
+            self.note_grant(slot.worker, tokens);
             self.send(session, wire::coordinator_message::Body::Grant(wire::Grant { slot: slot.index, members }));
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! What reaches the driver.
 
+use crate::tokens::TokenRow;
 use proto::convert::{Registration, Saying};
 use proto::wire;
 use sweeps::ids::{Token, TrialId};
@@ -45,10 +46,25 @@ pub(crate) enum Input {
     Detached {
         session: u64,
     },
-    /// Whether a checkpoint of that token would be taken; its sweep, for the file's name.
+    /// Whether a checkpoint of that token would be taken from somebody of that name; its sweep, for the file's name.
     MayUpload {
         token: Token,
-        reply: oneshot::Sender<Option<String>>,
+        name: Option<String>,
+        reply: Reply<String>,
+    },
+    /// Whether somebody of that name has a worker that trains the trial.
+    MayDownload {
+        trial: TrialId,
+        name: Option<String>,
+        reply: oneshot::Sender<bool>,
+    },
+    PutToken {
+        token: Box<NewToken>,
+        reply: Reply<wire::TokenStatus>,
+    },
+    RevokeTokens {
+        name: String,
+        reply: Reply<u32>,
     },
     /// Its file is in its place.
     Uploaded {
@@ -64,9 +80,21 @@ pub(crate) struct Attach {
     /// Of its first message.
     pub(crate) sequence: u64,
     pub(crate) registration: Registration,
+    /// Who opened it, where callers must say so.
+    pub(crate) name: Option<String>,
     pub(crate) to_worker: ToWorker,
     /// Dropped when the driver closes the session.
     pub(crate) open: oneshot::Sender<()>,
+}
+
+/// A token to put.
+#[derive(Debug)]
+pub(crate) struct NewToken {
+    pub(crate) row: TokenRow,
+    /// The role is that of the token it replaces.
+    pub(crate) keeps_role: bool,
+    /// It takes the place of the one that its name has, which is good for so long still.
+    pub(crate) replaced_after_ms: Option<u64>,
 }
 
 /// A sweep file, read and expanded.

@@ -10,9 +10,10 @@ mod history;
 mod input;
 mod scrape;
 mod submit;
+mod tokens;
 mod workers;
 
-pub(crate) use input::{Attach, Explained, Input, PricedTrial, Submission, Uploaded};
+pub(crate) use input::{Attach, Explained, Input, NewToken, PricedTrial, Submission, Uploaded};
 
 use crate::artifacts::Artifacts;
 use crate::clock::{Clock, unix_ms};
@@ -20,6 +21,7 @@ use crate::lock::StoreLock;
 use crate::metrics::Metrics;
 use crate::secret::ExchangeKey;
 use crate::store::{EventRow, Outcome, Pending, Reader, Store, StoreError};
+use crate::tokens::Tokens;
 use crate::{Config, Error};
 use act::After;
 use history::History;
@@ -79,6 +81,10 @@ pub(crate) struct Shared {
     pub(crate) trouble: watch::Receiver<Option<String>>,
     /// The coordinator is stopping.
     pub(crate) closed: watch::Receiver<bool>,
+    /// Those that are good, as the store has them.
+    pub(crate) tokens: watch::Receiver<Tokens>,
+    /// Callers must show a certificate and a token.
+    pub(crate) is_guarded: bool,
 }
 
 /// What the driver must know of a sweep and the scheduler need not.
@@ -120,6 +126,14 @@ pub(crate) struct Driver {
     /// Some joined or left in this batch.
     replicas_changed: bool,
     trouble: watch::Sender<Option<String>>,
+    /// With those of this batch.
+    tokens: Tokens,
+    tokens_shown: Arc<watch::Sender<Tokens>>,
+    is_guarded: bool,
+    /// The names that workers belong to.
+    owners: BTreeMap<WorkerId, String>,
+    /// Which worker got a lease, of the last few: its last words may come when it is over.
+    granted: BTreeMap<Token, WorkerId>,
 
     sweeps: BTreeMap<String, SweepFacts>,
     /// States last told to watchers; pending if absent.
@@ -163,6 +177,8 @@ impl Driver {
     ) -> Result<(Self, Arc<Shared>), Error> {
         let restored = store.restore().await?;
         let exchange_key = store.exchange_key().await?;
+        let (tokens, owners) = (store.tokens().await?, store.owners().await?);
+        let is_guarded = config.credentials.is_some();
         let clock = Clock::start();
         let timing = sweeps::scheduler::Config::from_heartbeat(config.heartbeat_ms);
         let mut shown = BTreeMap::new();
@@ -180,6 +196,7 @@ impl Driver {
         let (commits, commits_seen) = watch::channel(0);
         let (replicas, replicas_seen) = watch::channel(BTreeMap::new());
         let (trouble, trouble_seen) = watch::channel(None);
+        let (tokens_shown, tokens_seen) = watch::channel(tokens.clone());
         let artifacts = Arc::new(artifacts);
         let metrics = Arc::new(Metrics::new()?);
         let shared = Shared {
@@ -192,6 +209,8 @@ impl Driver {
             replicas: replicas_seen,
             trouble: trouble_seen,
             closed: closed.clone(),
+            tokens: tokens_seen,
+            is_guarded,
         };
         let driver = Self {
             _lock: lock,
@@ -208,6 +227,11 @@ impl Driver {
             replicas,
             replicas_changed: false,
             trouble,
+            tokens,
+            tokens_shown: Arc::new(tokens_shown),
+            is_guarded,
+            owners,
+            granted: BTreeMap::new(),
             sweeps,
             shown,
             shown_limits,
@@ -287,10 +311,10 @@ impl Driver {
             Input::Attach(attach) => self.attach(*attach),
             Input::Said { session, sequence, saying } => self.said(session, sequence, saying),
             Input::Detached { session } => self.detach(session),
-            Input::MayUpload { token, reply } => {
-                let sweep = self.chief_slot(token).and_then(|_| self.scheduler.trial(token.trial));
-                drop(reply.send(sweep.map(|record| record.sweep.clone())));
-            }
+            Input::MayUpload { token, name, reply } => drop(reply.send(self.may_upload(token, name.as_deref()))),
+            Input::MayDownload { trial, name, reply } => drop(reply.send(self.may_download(trial, name.as_deref()))),
+            Input::PutToken { token, reply } => self.put_token(*token, reply),
+            Input::RevokeTokens { name, reply } => self.revoke_tokens(&name, reply),
             Input::Uploaded { upload, reply } => self.uploaded(*upload, reply),
         }
         Ok(())

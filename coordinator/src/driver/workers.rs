@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tonic::Status;
 
 /// Tokens remembered of those that were refused or have ended.
-const TOKENS_MAX: usize = 10_000;
+pub(super) const TOKENS_MAX: usize = 10_000;
 /// Lines of a trial's log after which it is pruned again.
 const PRUNE_EVERY_LINES: usize = 1_000;
 /// What a trainer that only acts out a script says that its libtorch is.
@@ -61,8 +61,13 @@ impl Running {
 
 impl Driver {
     pub(super) fn attach(&mut self, attach: Attach) {
-        let Attach { session, sequence, registration, to_worker, open } = attach;
+        let Attach { session, sequence, registration, name, to_worker, open } = attach;
         let Registration { worker, host, version, process, slots, holding } = registration;
+        if let Err(refused) = self.claim(worker, name.as_deref()) {
+            // Empty so far. The stream ends with it.
+            let _ = to_worker.try_send(Err(refused));
+            return;
+        }
         if let Some(old) = self.session_of(worker) {
             let status = Status::aborted("the worker has registered again, on another stream");
             self.after.push(After::Close { session: old, status });
@@ -159,7 +164,7 @@ impl Driver {
 
     fn report(&mut self, session: u64, worker: WorkerId, token: Token, report: Report) {
         if let Report::Log(lines) = report {
-            self.log(token, lines);
+            self.log(worker, token, lines);
             return;
         }
         match self.scheduler.slot_of(token) {
@@ -321,9 +326,9 @@ impl Driver {
     }
 
     /// Last words are welcome, of any attempt that there was.
-    fn log(&mut self, token: Token, lines: Vec<String>) {
+    fn log(&mut self, worker: WorkerId, token: Token, lines: Vec<String>) {
         let known = self.scheduler.trial(token.trial).is_some_and(|record| token.attempt <= record.attempts);
-        if known {
+        if known && self.may_log(worker, token) {
             let at_ms = unix_ms();
             let Token { trial, attempt, replica, .. } = token;
             let unpruned = self.unpruned.entry(trial).or_default();

@@ -1,6 +1,6 @@
 //! The service that a person's commands call.
 
-use super::{Answers, Service, answers, cannot_read, explain, no_trial, submit, transfer};
+use super::{Answers, Service, answers, caller, cannot_read, explain, no_trial, submit, transfer};
 use crate::driver::Input;
 use proto::wire;
 use proto::wire::control_request::Target;
@@ -113,14 +113,16 @@ impl Sweeps for Service {
     }
 
     async fn watch(&self, request: Request<wire::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let caller = caller(&request);
         let request = request.into_inner();
         if !request.sweep.is_empty() {
             self.check_sweep(&request.sweep).await?;
         }
-        Ok(Response::new(answers(|to| self.clone().tell_events(request, to))))
+        Ok(Response::new(answers(caller, |to| self.clone().tell_events(request, to))))
     }
 
     async fn metrics(&self, request: Request<wire::MetricsRequest>) -> Result<Response<Self::MetricsStream>, Status> {
+        let caller = caller(&request);
         let wire::MetricsRequest { sweep, trial, names } = request.into_inner();
         if let Some(name) = names.iter().find(|name| sweeps::metrics::find(name).is_none()) {
             return Err(Status::invalid_argument(format!("no metric is called {name}")));
@@ -133,7 +135,7 @@ impl Sweeps for Service {
                 return Err(no_trial(trial));
             }
         }
-        Ok(Response::new(answers(|to| self.clone().tell_metrics(trials, names, to))))
+        Ok(Response::new(answers(caller, |to| self.clone().tell_metrics(trials, names, to))))
     }
 
     async fn workers(&self, _: Request<wire::WorkersRequest>) -> Result<Response<wire::WorkersReply>, Status> {
@@ -142,9 +144,10 @@ impl Sweeps for Service {
     }
 
     async fn logs(&self, request: Request<wire::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
+        let caller = caller(&request);
         let request = request.into_inner();
         self.check_trial(request.trial).await?;
-        Ok(Response::new(answers(|to| self.clone().tell_logs(request, to))))
+        Ok(Response::new(answers(caller, |to| self.clone().tell_logs(request, to))))
     }
 
     async fn checkpoints(
@@ -158,7 +161,8 @@ impl Sweeps for Service {
     }
 
     async fn fetch(&self, request: Request<wire::FetchRequest>) -> Result<Response<Self::FetchStream>, Status> {
-        transfer::send(self, request.into_inner()).await
+        let caller = caller(&request);
+        transfer::fetch(self, request.into_inner(), caller).await
     }
 }
 

@@ -3,29 +3,46 @@
 
 mod clients;
 mod counted;
+mod door;
 mod explain;
+mod guarded;
 mod submit;
+mod tokens;
 mod transfer;
 mod watch;
 mod workers;
 
 use crate::driver::{Input, Shared};
+use crate::tokens::{Caller, ended};
 use counted::Counted;
+use door::{Door, Limits};
+use guarded::Guarded;
 use proto::wire::sweeps_server::SweepsServer;
+use proto::wire::tokens_server::TokensServer;
 use proto::wire::workers_server::WorkersServer;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
+use tonic::transport::{Server, ServerTlsConfig};
 
 /// Dead peers are found by pings, also where TCP would wait for hours.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The largest message taken: a sweep file of 1 MiB, a batch of reports, a chunk of a checkpoint.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// Calls at a time on one connection.
+const STREAMS_MAX: u32 = 200;
+/// Names and values of a call's headers, all together.
+const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// Two connections for each of 10,000 workers, and some.
+const LIMITS: Limits =
+    Limits { connections_max: 32_768, connections_of_peer_max: 4_096, silence_max: Duration::from_secs(60) };
+/// How long the next message of a checkpoint, or the first of a worker, may take.
+const SLOW_MAX: Duration = Duration::from_secs(60);
 
 /// Both services.
 #[derive(Clone, Debug)]
@@ -37,22 +54,36 @@ struct Service {
 /// What a stream of answers is made of.
 type Answers<T> = ReceiverStream<Result<T, Status>>;
 
+/// How to serve, should the certificate be good for it.
+pub(crate) fn server(tls: Option<ServerTlsConfig>) -> Result<Server, tonic::transport::Error> {
+    let server = Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT));
+    match tls {
+        Some(tls) => server.tls_config(tls),
+        None => Ok(server),
+    }
+}
+
 pub(crate) async fn serve(
+    mut server: Server,
     listener: TcpListener,
     shared: Arc<Shared>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let service = Service { shared, sessions: Arc::new(AtomicU64::new(0)) };
     let metrics = Arc::clone(&service.shared.metrics);
+    let asked = service.shared.is_guarded.then(|| service.shared.tokens.clone());
     let sweeps = SweepsServer::new(service.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let tokens = TokensServer::new(service.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let workers = WorkersServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    tonic::transport::Server::builder()
-        .tcp_nodelay(true)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .add_service(Counted::new(sweeps, Arc::clone(&metrics)))
-        .add_service(Counted::new(workers, metrics))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown)
+    server
+        .add_service(Counted::new(Guarded::new(sweeps, asked.clone()), Arc::clone(&metrics)))
+        .add_service(Counted::new(Guarded::new(tokens, asked.clone()), Arc::clone(&metrics)))
+        .add_service(Counted::new(Guarded::new(workers, asked), metrics))
+        .serve_with_incoming_shutdown(Door::new(listener, LIMITS), shutdown)
         .await
 }
 
@@ -91,15 +122,27 @@ fn no_trial(trial: u64) -> Status {
     Status::not_found(format!("there is no trial {trial}; `alpharho status SWEEP` lists those of a sweep"))
 }
 
-/// A stream filled by a task, which ends when its reader has gone.
-fn answers<T: Send + 'static, F>(fill: impl FnOnce(mpsc::Sender<Result<T, Status>>) -> F) -> Answers<T>
+/// Who made a call, where callers must say so.
+fn caller<T>(request: &tonic::Request<T>) -> Option<Caller> {
+    request.extensions().get::<Caller>().cloned()
+}
+
+/// A stream filled by a task, which ends when its reader has gone, or his token is not good any more.
+fn answers<T: Send + 'static, F>(
+    caller: Option<Caller>,
+    fill: impl FnOnce(mpsc::Sender<Result<T, Status>>) -> F,
+) -> Answers<T>
 where
     F: Future<Output = Result<(), Status>> + Send + 'static,
 {
     let (sender, receiver) = mpsc::channel(4);
     let filling = fill(sender.clone());
     tokio::spawn(async move {
-        if let Err(status) = filling.await {
+        let filled = tokio::select! {
+            filled = filling => filled,
+            status = ended(caller) => Err(status),
+        };
+        if let Err(status) = filled {
             let _ = sender.send(Err(status)).await;
         }
     });

@@ -7,10 +7,19 @@ use sweeps::network::Network;
 use sweeps::spec::model::Sweep;
 use tonic::Status;
 
+/// Of what the user called his file, as long as paths are.
+const FILE_NAME_BYTES_MAX: usize = 4096;
+
 /// Reads, checks and expands a sweep file. Takes a while for very large ones.
 pub(super) fn read(request: wire::SubmitRequest) -> Result<Submission, Status> {
     let wire::SubmitRequest { file_name, yaml, new_name, replace } = request;
     let file_name = if file_name.is_empty() { "sweep.yaml".to_owned() } else { file_name };
+    if file_name.len() > FILE_NAME_BYTES_MAX || file_name.chars().any(char::is_control) {
+        return Err(Status::invalid_argument(format!(
+            "the file's name has {} bytes, or control characters; at most {FILE_NAME_BYTES_MAX} bytes are taken",
+            file_name.len()
+        )));
+    }
     let mut sweep =
         sweeps::spec::parse(&file_name, &yaml).map_err(|problems| Status::invalid_argument(problems.to_string()))?;
     if let Some(name) = new_name {

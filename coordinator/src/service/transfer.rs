@@ -1,12 +1,14 @@
 //! Checkpoints: in, hashed while they are written; out, in chunks.
 
-use super::{Answers, Service, answers, cannot_read};
+use super::{Answers, SLOW_MAX, Service, answers, cannot_read};
 use crate::artifacts::{self, CHECKPOINT_BYTES_MAX, Upload};
 use crate::driver::{Input, Uploaded};
+use crate::store::CheckpointRow;
+use crate::tokens::Caller;
 use proto::wire;
 use proto::wire::upload_message::Body;
 use std::io;
-use sweeps::ids::Token;
+use sweeps::ids::{Token, TrialId};
 use tokio::io::AsyncReadExt;
 use tonic::{Response, Status, Streaming};
 
@@ -16,16 +18,14 @@ const CHUNK_BYTES: usize = 256 << 10;
 pub(super) async fn receive(
     service: &Service,
     mut stream: Streaming<wire::UploadMessage>,
+    name: Option<String>,
 ) -> Result<Response<wire::UploadReceipt>, Status> {
-    let Some(wire::UploadMessage { body: Some(Body::Header(header)) }) = stream.message().await? else {
+    let Some(wire::UploadMessage { body: Some(Body::Header(header)) }) = next(&mut stream).await? else {
         return Err(Status::invalid_argument("a checkpoint's first message must be its header"));
     };
     let token = proto::convert::token(header.token)?;
     check_header(&header)?;
-    let Some(sweep) = service.ask(|reply| Input::MayUpload { token, reply }).await? else {
-        let text = format!("{token} is not current any more: its checkpoint is not wanted");
-        return Err(Status::failed_precondition(text));
-    };
+    let sweep = service.ask(|reply| Input::MayUpload { token, name, reply }).await??;
     let mut upload = service.shared.artifacts.begin().await.map_err(cannot_write)?;
     take(&mut stream, &mut upload, &header).await?;
     // On its own: a sender that goes away now does not leave a file without a row.
@@ -77,7 +77,7 @@ async fn take(
     header: &wire::UploadHeader,
 ) -> Result<(), Status> {
     let wire::UploadHeader { bytes, sha256, .. } = header;
-    while let Some(message) = stream.message().await? {
+    while let Some(message) = next(stream).await? {
         let Some(Body::Data(data)) = message.body else {
             return Err(Status::invalid_argument("after its header a checkpoint's messages must be data"));
         };
@@ -101,17 +101,52 @@ async fn take(
     Ok(())
 }
 
-/// Sends a checkpoint's bytes.
+/// The next message; a sender that is slower than slow does not hold a file open for ever.
+async fn next(stream: &mut Streaming<wire::UploadMessage>) -> Result<Option<wire::UploadMessage>, Status> {
+    let late = |_| Status::deadline_exceeded("the next piece of the checkpoint took too long; send it again");
+    tokio::time::timeout(SLOW_MAX, stream.message()).await.map_err(late)?
+}
+
+/// Sends a checkpoint's bytes to somebody whose worker trains its trial.
 pub(super) async fn send(
     service: &Service,
     request: wire::FetchRequest,
+    caller: Option<Caller>,
 ) -> Result<Response<Answers<wire::Chunk>>, Status> {
+    let row = find(service, request).await?;
+    if let Some(caller) = &caller {
+        let (trial, name) = (TrialId(crate::store::unsigned(row.trial)), Some(caller.name.clone()));
+        if !service.ask(|reply| Input::MayDownload { trial, name, reply }).await? {
+            let text = format!("trial {trial} is not leased to a worker of {}", caller.name);
+            return Err(Status::permission_denied(text));
+        }
+    }
+    stream(service, row, caller).await
+}
+
+/// Sends a checkpoint's bytes to somebody who may look at everything.
+pub(super) async fn fetch(
+    service: &Service,
+    request: wire::FetchRequest,
+    caller: Option<Caller>,
+) -> Result<Response<Answers<wire::Chunk>>, Status> {
+    let row = find(service, request).await?;
+    stream(service, row, caller).await
+}
+
+async fn find(service: &Service, request: wire::FetchRequest) -> Result<CheckpointRow, Status> {
     let wire::FetchRequest { checkpoint } = request;
     let row = service.shared.reader.checkpoint(checkpoint).await.map_err(cannot_read)?;
-    let Some(row) = row else {
-        let text = format!("there is no checkpoint {checkpoint}; it may have been replaced by a newer one");
-        return Err(Status::not_found(text));
-    };
+    row.ok_or_else(|| {
+        Status::not_found(format!("there is no checkpoint {checkpoint}; it may have been replaced by a newer one"))
+    })
+}
+
+async fn stream(
+    service: &Service,
+    row: CheckpointRow,
+    caller: Option<Caller>,
+) -> Result<Response<Answers<wire::Chunk>>, Status> {
     let path = service.shared.artifacts.path(&row.file);
     let opened = tokio::fs::File::open(&path).await;
     let mut file = opened.map_err(|error| Status::data_loss(format!("{}: {error}", path.display())))?;
@@ -121,7 +156,7 @@ pub(super) async fn send(
         let text = format!("{} has {length} bytes, {} were saved: it is damaged", path.display(), row.bytes);
         return Err(Status::data_loss(text));
     }
-    Ok(Response::new(answers(|to| async move {
+    Ok(Response::new(answers(caller, |to| async move {
         loop {
             let mut data = vec![0; CHUNK_BYTES];
             let read = file.read(&mut data).await;

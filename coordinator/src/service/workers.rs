@@ -1,7 +1,8 @@
 //! The service that agents call.
 
-use super::{Answers, Service, transfer};
+use super::{Answers, SLOW_MAX, Service, caller, transfer};
 use crate::driver::{Attach, Input};
+use crate::tokens::{Caller, ended};
 use proto::wire;
 use proto::wire::worker_message::Body;
 use proto::wire::workers_server::Workers;
@@ -22,13 +23,14 @@ impl Workers for Service {
         &self,
         request: Request<Streaming<wire::WorkerMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        let caller = caller(&request);
         let mut stream = request.into_inner();
         let (to_worker, answers) = mpsc::channel(TO_WORKER_MAX);
         let service = self.clone();
         // Answered at once: a worker may wait for the stream before it says its first word.
         tokio::spawn(async move {
             let reply = to_worker.clone();
-            if let Err(status) = service.listen(&mut stream, to_worker).await {
+            if let Err(status) = service.listen(&mut stream, to_worker, caller).await {
                 // Full or gone: the stream ends all the same.
                 let _ = reply.try_send(Err(status));
             }
@@ -40,11 +42,13 @@ impl Workers for Service {
         &self,
         request: Request<Streaming<wire::UploadMessage>>,
     ) -> Result<Response<wire::UploadReceipt>, Status> {
-        transfer::receive(self, request.into_inner()).await
+        let name = caller(&request).map(|caller| caller.name);
+        transfer::receive(self, request.into_inner(), name).await
     }
 
     async fn download(&self, request: Request<wire::FetchRequest>) -> Result<Response<Self::DownloadStream>, Status> {
-        transfer::send(self, request.into_inner()).await
+        let caller = caller(&request);
+        transfer::send(self, request.into_inner(), caller).await
     }
 }
 
@@ -54,19 +58,23 @@ impl Service {
         &self,
         stream: &mut Streaming<wire::WorkerMessage>,
         to_worker: mpsc::Sender<Result<wire::CoordinatorMessage, Status>>,
+        caller: Option<Caller>,
     ) -> Result<(), Status> {
-        let first = stream.message().await?;
+        let late = |_| Status::deadline_exceeded("a worker's first message took too long");
+        let first = tokio::time::timeout(SLOW_MAX, stream.message()).await.map_err(late)??;
         let Some(wire::WorkerMessage { sequence, body: Some(Body::Register(register)) }) = first else {
             return Err(Status::invalid_argument("a worker's first message must register it"));
         };
         let registration = proto::convert::registration(register)?;
         let session = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
         let (open, driver_closed) = oneshot::channel();
-        let attach = Attach { session, sequence, registration, to_worker, open };
+        let name = caller.as_ref().map(|caller| caller.name.clone());
+        let attach = Attach { session, sequence, registration, name, to_worker, open };
         self.say(Input::Attach(Box::new(attach))).await?;
         let result = tokio::select! {
             result = self.listen_attached(session, sequence, stream) => result,
             _ = driver_closed => Ok(()),
+            status = ended(caller) => Err(status),
         };
         self.say(Input::Detached { session }).await?;
         result

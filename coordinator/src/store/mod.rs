@@ -3,6 +3,7 @@
 //! `write` puts what the driver has gathered on disk in one transaction; `restore` gives a starting scheduler its
 //! state back; `read` answers questions of clients.
 
+mod access;
 mod read;
 mod restore;
 mod values;
@@ -83,6 +84,7 @@ impl Store {
     /// Opens or makes the file and brings its schema up to date.
     pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
         let problem = |action| move |source| StoreError::Database { path: path.to_owned(), action, source };
+        make_private(path).map_err(sqlx::Error::Io).map_err(problem("making it"))?;
         let mut connection = connect(path).await.map_err(problem("opening it"))?;
         MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(|source| match source {
             MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
@@ -123,6 +125,15 @@ impl Store {
 
     fn damaged(&self, problem: String) -> StoreError {
         StoreError::Damaged { path: self.path.clone(), problem }
+    }
+}
+
+/// It holds the key of the secrets that replicas share: where there is no file yet, one that is its owner's alone.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
@@ -240,5 +251,7 @@ mod tests {
         let refused = Store::open(&path).await.unwrap_err().to_string();
         assert!(refused.contains("written by a newer alpharho") && refused.contains("--store"), "{refused}");
         assert_eq!(id.len(), 32);
+        let mode = std::os::unix::fs::MetadataExt::mode(&path.metadata().unwrap());
+        assert_eq!(mode & 0o777, 0o600);
     }
 }

@@ -1,6 +1,8 @@
 //! Everything that one batch must remember, in one transaction.
 
+use super::access::{put_owner, put_token};
 use super::{Store, StoreError, connect, signed};
+use crate::tokens::TokenRow;
 use sqlx::{Connection, QueryBuilder, Row, Sqlite, SqliteConnection};
 use std::collections::BTreeMap;
 use sweeps::ids::{SlotId, Token, TrialId, WorkerId};
@@ -97,6 +99,22 @@ pub(crate) enum Write {
     /// An attempt is over: what it saved after epochs that it never reported is not to go on from.
     ForgetUnreported {
         trial: TrialId,
+    },
+    Token(Box<TokenRow>),
+    /// It was replaced.
+    TokenEnds {
+        id: String,
+        ends_ms: i64,
+    },
+    /// All of a name.
+    TokensRevoked {
+        name: String,
+    },
+    /// Whose a worker is; it has just registered.
+    WorkerOwner {
+        worker: WorkerId,
+        name: String,
+        at_ms: i64,
     },
 }
 
@@ -307,6 +325,15 @@ async fn apply(connection: &mut SqliteConnection, write: &Write, outcome: &mut O
             let gone = query.bind(signed(trial.0)).bind(best).bind(latest).fetch_all(connection).await?;
             gather_files(&gone, outcome)
         }
+        Write::Token(row) => put_token(connection, row).await,
+        Write::TokenEnds { id, ends_ms } => {
+            let query = sqlx::query("UPDATE tokens SET ends_ms = ? WHERE id = ?").bind(ends_ms).bind(id);
+            query.execute(connection).await.map(drop)
+        }
+        Write::TokensRevoked { name } => {
+            sqlx::query("DELETE FROM tokens WHERE name = ?").bind(name).execute(connection).await.map(drop)
+        }
+        Write::WorkerOwner { worker, name, at_ms } => put_owner(connection, *worker, name, *at_ms).await,
         Write::PruneLog { trial } => {
             let query = sqlx::query(
                 "DELETE FROM logs WHERE trial = ?1

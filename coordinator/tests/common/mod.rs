@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses what it needs")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
+use access::{Connection, Credentials};
 use coordinator::{Config, Coordinator};
 use proto::wire;
 use proto::wire::coordinator_message::Body as Told;
@@ -19,7 +20,6 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 /// Nothing here takes so long, except when something is broken.
@@ -115,9 +115,15 @@ impl Drop for House {
     }
 }
 
-async fn connect(address: &str) -> Channel {
-    let endpoint = Channel::from_shared(address.to_owned()).unwrap();
-    capped("a connection", endpoint.connect()).await.unwrap()
+async fn connect(address: &str) -> Connection {
+    connect_with(address, None).await.unwrap()
+}
+
+/// Showing these.
+pub async fn connect_with(address: &str, shown: Option<&Credentials>) -> Result<Connection, String> {
+    let (endpoint, bearer) = access::endpoint(address, shown).unwrap();
+    let channel = capped("a connection", endpoint.connect()).await;
+    Ok(bearer.on(channel.map_err(|error| access::explain(&error, None))?))
 }
 
 /// `alphas` cells of so many epochs.
@@ -133,7 +139,7 @@ training: {{epochs: {epochs}}}
     )
 }
 
-pub struct Client(pub SweepsClient<Channel>);
+pub struct Client(pub SweepsClient<Connection>);
 
 impl Client {
     pub async fn submit(&mut self, yaml: &str) -> Result<wire::SubmitReply, Status> {
@@ -227,7 +233,7 @@ impl Mouth {
 
 /// A worker that does as it is told, by the test; only its heart beats by itself.
 pub struct Agent {
-    channel: Channel,
+    channel: Connection,
     mouth: Arc<Mutex<Mouth>>,
     from: Streaming<wire::CoordinatorMessage>,
     told: VecDeque<Told>,
@@ -238,10 +244,18 @@ pub struct Agent {
 
 impl Agent {
     pub async fn attach(address: &str, worker: u64, slots: usize, holding: &[(u32, Token)]) -> Self {
-        let channel = connect(address).await;
+        Self::attach_by(connect(address).await, worker, slots, holding).await.unwrap()
+    }
+
+    pub async fn attach_by(
+        channel: Connection,
+        worker: u64,
+        slots: usize,
+        holding: &[(u32, Token)],
+    ) -> Result<Self, Status> {
         let (to, messages) = mpsc::channel(64);
         let mut client = WorkersClient::new(channel.clone());
-        let from = capped("a session", client.session(ReceiverStream::new(messages))).await.unwrap().into_inner();
+        let from = capped("a session", client.session(ReceiverStream::new(messages))).await?.into_inner();
         let registered = wire::Registered::default();
         let mouth = Arc::new(Mutex::new(Mouth { to, sequence: 0 }));
         let mut agent = Self { channel, mouth, from, told: VecDeque::new(), acknowledged: 0, heart: None, registered };
@@ -256,6 +270,9 @@ impl Agent {
                 holding: holding.iter().map(held).collect(),
             }))
             .await;
+        while agent.told.is_empty() {
+            agent.read().await?;
+        }
         match agent.next().await {
             Told::Registered(registered) => agent.registered = registered,
             other => panic!("expected a registration, was told {other:?}"),
@@ -268,7 +285,7 @@ impl Agent {
                 mouth.lock().await.say(Says::Heartbeat(wire::Heartbeat::default())).await;
             }
         }));
-        agent
+        Ok(agent)
     }
 
     /// Says something; its sequence number.
@@ -354,6 +371,12 @@ impl Agent {
     pub async fn upload(&self, token: Token, epoch: u32, best: bool, data: &[u8]) -> Result<u64, Status> {
         let sha256 = hex::encode(Sha256::digest(data));
         self.upload_as(token, epoch, best, data, data.len() as u64, &sha256).await
+    }
+
+    pub async fn download(&self, checkpoint: u64) -> Result<Vec<u8>, Status> {
+        let mut client = WorkersClient::new(self.channel.clone());
+        let stream = client.download(wire::FetchRequest { checkpoint }).await?.into_inner();
+        Ok(all(stream).await?.into_iter().flat_map(|chunk| chunk.data).collect())
     }
 
     pub async fn upload_as(

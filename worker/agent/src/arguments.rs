@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
-  alpharho-worker --coordinator http://10.0.0.5:7070 --data imagenet=/mnt/imagenet
   alpharho-worker --coordinator http://127.0.0.1:7070 --device cpu --slots 1
+  alpharho-worker --coordinator https://10.0.0.5:7070 --credentials node7 --data imagenet=/mnt/imagenet
   alpharho-worker --metrics-listen 127.0.0.1:9464 --log-format json
   alpharho-worker --check          what was found: trainers, libtorch, devices
 
@@ -30,6 +30,10 @@ pub(crate) struct Arguments {
     /// Address of the coordinator
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7070", env = "ALPHARHO_COORDINATOR")]
     pub(crate) coordinator: String,
+    /// What is shown over https://: a folder with ca.pem, cert.pem, key.pem and token, as `alpharho certs issue` and
+    /// `alpharho tokens create --role worker` make them
+    #[arg(long, value_name = "DIR", env = "ALPHARHO_CREDENTIALS")]
+    pub(crate) credentials: Option<PathBuf>,
     /// Trials at a time; auto: one for each GPU, or one for each CPU core up to 4
     #[arg(long, value_name = "N", default_value = "auto")]
     pub(crate) slots: Count,
@@ -60,10 +64,12 @@ pub(crate) struct Arguments {
     /// Serve scripted trials alone, so that neither trainer nor libtorch is needed
     #[arg(long, hide = true, env = "ALPHARHO_SCRIPTED_ONLY")]
     pub(crate) scripted_only: bool,
-    /// Where a trial's chief listens for gradients of other replicas: off loopback replicas on other nodes can join, and
-    /// nothing is encrypted
+    /// Where a trial's chief listens for gradients of other replicas: off loopback replicas on other nodes can join
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     pub(crate) gradients_listen: SocketAddr,
+    /// Needed for --gradients-listen off loopback: what goes between replicas is authenticated, but not encrypted
+    #[arg(long)]
+    pub(crate) gradients_unencrypted: bool,
     /// Kill a trainer that says nothing for so long
     #[arg(long, value_name = "SECONDS", default_value_t = 120.0, value_parser = seconds)]
     pub(crate) trainer_silence_seconds: f64,
@@ -88,6 +94,23 @@ pub(crate) struct Arguments {
     /// Serve metrics for Prometheus at http://ADDRESS/metrics
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics_listen: Option<String>,
+}
+
+impl Arguments {
+    /// Off loopback nothing goes in the clear unless somebody has said so.
+    ///
+    /// # Errors
+    /// With what is wrong and what to do.
+    pub(crate) fn check_gradients(&self) -> Result<(), String> {
+        let Self { gradients_listen, gradients_unencrypted, .. } = self;
+        if gradients_listen.ip().is_loopback() || *gradients_unencrypted {
+            return Ok(());
+        }
+        Err(format!(
+            "--gradients-listen {gradients_listen} is not on loopback, and what goes between replicas is not encrypted: \
+             add --gradients-unencrypted if you trust that network (THREATS.md says with what), or leave it out"
+        ))
+    }
 }
 
 fn name_and_path(text: &str) -> Result<(String, PathBuf), String> {
@@ -132,6 +155,15 @@ mod tests {
         check(&["--gradients-listen", "10.0.0.5:0"], true);
         check(&["--gradients-listen", "[::1]:4000"], true);
         check(&["--gradients-listen", "10.0.0.5"], false);
+        for (line, good) in [
+            ("alpharho-worker", true),
+            ("alpharho-worker --gradients-listen [::1]:4000", true),
+            ("alpharho-worker --gradients-listen 10.0.0.5:0", false),
+            ("alpharho-worker --gradients-listen 0.0.0.0:0 --gradients-unencrypted", true),
+        ] {
+            let arguments = Arguments::try_parse_from(line.split_whitespace()).unwrap();
+            assert_eq!(arguments.check_gradients().is_ok(), good, "{line}");
+        }
         check(&["--log-format", "json", "--metrics-listen", "127.0.0.1:9464"], true);
         check(&["--log-format", "xml"], false);
         check(&["--trainer-silence-seconds", "0.5"], true);

@@ -2,6 +2,7 @@
 
 use crate::metrics::Metrics;
 use crate::trainers::Trainers;
+use access::Credentials;
 use proto::link::DataPlaces;
 use std::io::Read;
 use std::path::PathBuf;
@@ -13,8 +14,10 @@ pub use crate::devices::SlotPlan;
 /// Everything that is decided before an agent starts.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `http://HOST:PORT` of the coordinator.
+    /// `http://HOST:PORT` of the coordinator, or `https://`.
     pub coordinator: String,
+    /// What it is shown over `https://`.
+    pub credentials: Option<Credentials>,
     /// Who this is; see [`new_worker_id`].
     pub worker: WorkerId,
     /// For people: the name of this machine.

@@ -33,14 +33,9 @@ use tokio::sync::mpsc;
 /// Why an agent could not even begin.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// The address of the coordinator is none.
-    #[error("{address:?} is no address of a coordinator ({source}); it looks like http://127.0.0.1:7070")]
-    Address {
-        /// As given.
-        address: String,
-        /// What is wrong with it.
-        source: tonic::transport::Error,
-    },
+    /// The coordinator cannot be called.
+    #[error(transparent)]
+    Address(#[from] access::AddressError),
     /// The operating system refuses something basic.
     #[error("the thread that starts trainers cannot be started: {0}")]
     Thread(#[from] std::io::Error),
@@ -51,15 +46,15 @@ pub enum AgentError {
 /// # Errors
 /// When it cannot begin. Once it has begun, it goes on whatever happens.
 pub async fn run(config: Config, leave: mpsc::Receiver<Leave>) -> Result<Left, AgentError> {
-    let endpoint = link::endpoint(&config.coordinator)
-        .map_err(|source| AgentError::Address { address: config.coordinator.clone(), source })?;
+    let (endpoint, bearer) = link::endpoint(&config)?;
     let (events, inbox) = mpsc::channel(1024);
     // A connection of its own, so that large checkpoints do not hold up heartbeats.
-    let client = transfers::Client::new(endpoint.connect_lazy());
+    let client = transfers::Client::new(bearer.on(endpoint.connect_lazy()));
     let folder = config.folder.clone();
+    let folder_shown = config.credentials.as_ref().map(|credentials| credentials.folder().to_owned());
     let seed = config.worker.0;
     let tools = Arc::new(Tools { config, spawner: process::Spawner::new()?, client, events: events.clone() });
-    let keeper = tokio::spawn(link::keep(endpoint, seed, events));
+    let keeper = tokio::spawn(link::keep(endpoint, bearer, folder_shown, seed, events));
     let left = hub::Hub::new(tools).run(inbox, leave).await;
     keeper.abort();
     // Scratch; the runtime may still hold a file of it.

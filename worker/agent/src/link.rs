@@ -1,38 +1,56 @@
 //! The stream to the coordinator: opened again and again, for ever.
 
 use crate::backoff::Backoff;
+use crate::config::Config;
 use crate::hub::Event;
 use crate::outbox::WINDOW;
+use access::{AddressError, Bearer};
 use proto::wire;
 use proto::wire::coordinator_message::Body;
 use proto::wire::workers_client::WorkersClient;
 use std::error::Error;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 /// How long the coordinator may take to answer a registration.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How connections to that coordinator are made.
-pub(crate) fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
-    Ok(Endpoint::from_shared(address.to_owned())?
+/// How connections to the coordinator are made, and what its calls show.
+pub(crate) fn endpoint(config: &Config) -> Result<(Endpoint, Bearer), AddressError> {
+    let (endpoint, bearer) = access::endpoint(&config.coordinator, config.credentials.as_ref())?;
+    let endpoint = endpoint
         .connect_timeout(Duration::from_secs(5))
         .http2_keep_alive_interval(Duration::from_secs(10))
         .keep_alive_timeout(Duration::from_secs(20))
-        .keep_alive_while_idle(true))
+        .keep_alive_while_idle(true);
+    Ok((endpoint, bearer))
 }
 
 /// Opens a session, and another one whenever it ends. The hub is told of each and of all that it brings.
-pub(crate) async fn keep(endpoint: Endpoint, seed: u64, events: mpsc::Sender<Event>) {
+pub(crate) async fn keep(
+    endpoint: Endpoint,
+    bearer: Bearer,
+    credentials: Option<PathBuf>,
+    seed: u64,
+    events: mpsc::Sender<Event>,
+) {
     let mut backoff = Backoff::new(seed);
     loop {
-        let why = match session(&endpoint, &events, &mut backoff).await {
+        let why = match session(&endpoint, &bearer, &events, &mut backoff).await {
             Ok(()) => "the coordinator closed the stream".to_owned(),
             Err(Gone::Hub) => return,
             Err(Gone::Coordinator(why)) => why,
+            Err(Gone::Unreached(error)) => access::explain(&error, credentials.as_deref()),
+            Err(Gone::Refused(status)) => match status.source() {
+                Some(_) if credentials.is_some() => access::explain(&status, credentials.as_deref()),
+                Some(_) | None => format!("{}: {}", status.code(), status.message()),
+            },
         };
+        // It may have been rotated.
+        bearer.refresh();
         if events.send(Event::Closed { why }).await.is_err() {
             return;
         }
@@ -43,17 +61,24 @@ pub(crate) async fn keep(endpoint: Endpoint, seed: u64, events: mpsc::Sender<Eve
 enum Gone {
     Hub,
     Coordinator(String),
+    Unreached(tonic::transport::Error),
+    Refused(Box<tonic::Status>),
 }
 
 impl From<tonic::Status> for Gone {
     fn from(status: tonic::Status) -> Self {
-        Self::Coordinator(format!("{}: {}", status.code(), status.message()))
+        Self::Refused(Box::new(status))
     }
 }
 
-async fn session(endpoint: &Endpoint, events: &mpsc::Sender<Event>, backoff: &mut Backoff) -> Result<(), Gone> {
-    let channel = endpoint.connect().await.map_err(|error| Gone::Coordinator(chain(&error)))?;
-    let mut client: WorkersClient<Channel> = WorkersClient::new(channel);
+async fn session(
+    endpoint: &Endpoint,
+    bearer: &Bearer,
+    events: &mpsc::Sender<Event>,
+    backoff: &mut Backoff,
+) -> Result<(), Gone> {
+    let channel = endpoint.connect().await.map_err(Gone::Unreached)?;
+    let mut client = WorkersClient::new(bearer.on(channel));
     // Twice the window: heartbeats need room too.
     let (outgoing, messages) = mpsc::channel(2 * WINDOW);
     // The registration must be under way before the call is answered.
@@ -73,18 +98,4 @@ async fn session(endpoint: &Endpoint, events: &mpsc::Sender<Event>, backoff: &mu
         next = incoming.message().await?;
     }
     Ok(())
-}
-
-/// An error with all its causes: tonic's own words are only `transport error`.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -4,6 +4,7 @@ mod arguments;
 mod report;
 mod watch;
 
+use access::Credentials;
 use agent::config::{Config, host_name, new_worker_id};
 use agent::libtorch::Places;
 use agent::metrics::Metrics;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 const EXIT_FAILED: u8 = 1;
+const EXIT_USAGE: u8 = 2;
 const EXIT_NO_TRAINER: u8 = 3;
 const EXIT_UNHEARD: u8 = 4;
 
@@ -36,6 +38,10 @@ fn main() -> ExitCode {
 }
 
 fn serve(arguments: &Arguments, parent: Option<watch::Parent>) -> anyhow::Result<ExitCode> {
+    if let Err(wrong) = arguments.check_gradients() {
+        tracing::error!("{wrong}");
+        return Ok(ExitCode::from(EXIT_USAGE));
+    }
     let config = config(arguments)?;
     if arguments.check {
         report::print(&config, arguments.json)?;
@@ -61,8 +67,7 @@ fn serve(arguments: &Arguments, parent: Option<watch::Parent>) -> anyhow::Result
     }
     if !arguments.gradients_listen.ip().is_loopback() {
         tracing::warn!(
-            "gradients are taken on {}, and what goes between replicas is not encrypted: use it on a network that \
-             you trust",
+            "gradients are taken on {}, and what goes between replicas is not encrypted",
             arguments.gradients_listen
         );
     }
@@ -112,8 +117,11 @@ fn config(arguments: &Arguments) -> anyhow::Result<Config> {
         Some(told) => Some(told.canonicalize().with_context(|| format!("--data-folder {}", told.display()))?),
         None => usual.canonicalize().ok(),
     };
+    let secure = arguments.coordinator.starts_with("https:");
+    let credentials = arguments.credentials.as_deref().filter(|_| secure).map(Credentials::read).transpose()?;
     Ok(Config {
         coordinator: arguments.coordinator.clone(),
+        credentials,
         worker,
         host: host_name(),
         slots: devices::plan(

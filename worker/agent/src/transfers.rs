@@ -1,5 +1,6 @@
 //! Checkpoints to the coordinator and from it.
 
+use access::Connection;
 use proto::wire;
 use proto::wire::upload_message::Body;
 use proto::wire::workers_client::WorkersClient;
@@ -7,13 +8,12 @@ use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Calls the coordinator; connects by itself when there is something to call.
-pub(crate) type Client = WorkersClient<Channel>;
+pub(crate) type Client = WorkersClient<Connection>;
 
 /// A checkpoint file that a trainer saved, complete and synced.
 #[derive(Clone, Debug)]

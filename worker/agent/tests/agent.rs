@@ -252,6 +252,7 @@ async fn an_address_that_is_none_is_refused() {
     let config = agent::Config {
         gradients_listen: "127.0.0.1:0".to_owned(),
         coordinator: "not an address".to_owned(),
+        credentials: None,
         worker: sweeps::ids::WorkerId(1),
         host: "test".to_owned(),
         slots: vec![],

@@ -173,6 +173,7 @@ impl Scene {
                 .serve_with_incoming(TcpListenerStream::new(listener)),
         );
         let mut config = Config {
+            credentials: None,
             gradients_listen: "127.0.0.1:0".to_owned(),
             coordinator: format!("http://{address}"),
             worker: WorkerId(42),
