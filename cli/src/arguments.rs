@@ -230,12 +230,44 @@ Examples:
   alpharho tokens rotate node7 --grace-minutes 60     # the old one is good for an hour more
   alpharho tokens revoke node7                        # at once, open streams included")]
     Tokens(Tokens),
+    /// See whether a store is whole, or copy it, also while it is in use
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  alpharho store check                        # the database, and every byte of its checkpoints
+  alpharho store check --quick                # lengths of checkpoints only
+  alpharho store backup /backups/2026-11-23   # the copy is a store: --store /backups/2026-11-23/alpharho.db
+  alpharho store backup copy --no-checkpoints
+
+Exit codes: 0 it is whole, 1 something is damaged or missing"
+    )]
+    Store(Store),
     /// Print completions for a shell
     #[command(after_help = "\
 Examples:
   alpharho completion bash > ~/.local/share/bash-completion/completions/alpharho
   alpharho completion zsh")]
     Completion(Completion),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Store {
+    /// Look for damage: in the database, between its rows, in the checkpoints that it names
+    Check {
+        /// Compare only the lengths of checkpoints, not their hashes
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Copy it as it is in one moment into a folder that is not there yet
+    Backup {
+        /// The folder
+        #[arg(value_hint = ValueHint::DirPath)]
+        to: PathBuf,
+        /// The database alone: trials that go on from the copy begin anew
+        #[arg(long)]
+        no_checkpoints: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -311,6 +343,10 @@ pub(crate) struct Coordinator {
     #[arg(long, value_name = "MS", default_value_t = coordinator::HEARTBEAT_MS_DEFAULT,
         value_parser = clap::value_parser!(u64).range(10..=600_000))]
     pub(crate) heartbeat_ms: u64,
+    /// Begin no trial while less is free on the disks of store and checkpoints [default: a fiftieth of the disk, from 64
+    /// to 1024]
+    #[arg(long, value_name = "MIB")]
+    pub(crate) disk_reserve_mib: Option<u64>,
     /// Serve metrics for Prometheus at http://ADDRESS/metrics
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics_listen: Option<String>,
@@ -608,6 +644,8 @@ mod tests {
         check("alpharho limit a 0", false);
         check("alpharho limit a", false);
         check("alpharho drain", false);
+        check("alpharho store", false);
+        check("alpharho store backup", false);
         check("alpharho logs a", false);
         check("alpharho logs a three", false);
         check("alpharho coordinator --heartbeat-ms 0", false);

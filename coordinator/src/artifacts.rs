@@ -62,6 +62,10 @@ impl Artifacts {
         Ok(Self { folder: folder.to_owned(), uploads, begun: AtomicU64::new(0) })
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.folder.join(file)
     }
@@ -101,6 +105,16 @@ impl Artifacts {
             Ok(existed)
         });
         kept.await.map_err(io::Error::other)?
+    }
+
+    /// Gives damaged files another name, so that nobody takes them for checkpoints and a person can look at them.
+    pub(crate) fn set_aside(&self, files: &[String]) {
+        for file in files {
+            let path = self.path(file);
+            if let Err(error) = std::fs::rename(&path, self.path(&format!("{file}.damaged"))) {
+                tracing::warn!(file = %path.display(), %error, "a damaged checkpoint could not be set aside");
+            }
+        }
     }
 
     /// Removes files that no row names any more, and folders that are empty then. What cannot be removed is told

@@ -10,6 +10,7 @@
 
 mod artifacts;
 mod clock;
+mod disk;
 mod driver;
 mod error;
 mod lock;
@@ -18,6 +19,7 @@ mod secret;
 mod service;
 mod store;
 mod tokens;
+pub mod upkeep;
 
 pub use artifacts::ArtifactsError;
 pub use driver::DriverError;
@@ -53,13 +55,22 @@ pub struct Config {
     /// With these it listens with TLS, anywhere, and whoever calls must show a certificate of the same authority and
     /// a token. Without, it listens on loopback alone and asks for nothing.
     pub credentials: Option<Credentials>,
+    /// Bytes to keep free on the disks of store and checkpoints: with less, no trial is begun. `None`: a fiftieth of
+    /// the disk, from 64 MiB to 1 GiB.
+    pub disk_reserve_bytes: Option<u64>,
 }
 
 impl Config {
     /// With the default heartbeat, on loopback.
     #[must_use]
     pub fn new(store: impl Into<PathBuf>, artifacts: impl Into<PathBuf>) -> Self {
-        Self { store: store.into(), artifacts: artifacts.into(), heartbeat_ms: HEARTBEAT_MS_DEFAULT, credentials: None }
+        Self {
+            store: store.into(),
+            artifacts: artifacts.into(),
+            heartbeat_ms: HEARTBEAT_MS_DEFAULT,
+            credentials: None,
+            disk_reserve_bytes: None,
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{Agent, Client, House, files, sweep_yaml};
+use common::{Agent, Client, House, files, kinds, sweep_yaml};
+use std::path::Path;
 use sweeps::ids::Token;
 use sweeps::scheduler::AttemptEnd;
 use tonic::Code;
@@ -78,8 +79,8 @@ async fn best_and_latest_stay_and_after_the_end_only_what_is_wanted() {
     }
 }
 
-#[tokio::test]
-async fn a_missing_file_is_passed_over_for_an_older_one() {
+/// Saves after epochs 1, the best, and 2, spoils the newest, and lets the attempt crash.
+async fn spoiled(spoil: impl Fn(&Path)) -> (House, Client, Agent) {
     let house = House::open().await;
     let (mut client, mut agent, lease) = running(&house, "[best, latest]", 5).await;
     for (epoch, best) in [(1, true), (2, false)] {
@@ -87,12 +88,76 @@ async fn a_missing_file_is_passed_over_for_an_older_one() {
         agent.acknowledged(sequence).await;
         agent.upload(lease, epoch, best, format!("after epoch {epoch}").as_bytes()).await.unwrap();
     }
-    let newest = client.checkpoints(1).await.pop().unwrap();
-    assert_eq!(newest.epoch, 2);
+    assert_eq!(client.checkpoints(1).await.pop().unwrap().epoch, 2);
     for file in files(&house.artifacts()).iter().filter(|file| file.contains("epoch-0002")) {
-        std::fs::remove_file(house.artifacts().join(file)).unwrap();
+        spoil(&house.artifacts().join(file));
     }
     agent.end(lease, &AttemptEnd::Crashed { reason: "signal 9".to_owned() }).await;
-    let (_, member) = agent.granted().await;
+    (house, client, agent)
+}
+
+#[tokio::test]
+async fn a_missing_or_shortened_file_is_passed_over_for_an_older_one() {
+    let remove = |path: &Path| std::fs::remove_file(path).unwrap();
+    let shorten = |path: &Path| std::fs::write(path, "after").unwrap();
+    let check = async |spoil: &dyn Fn(&Path), what: &str| {
+        let (_house, mut client, mut agent) = spoiled(spoil).await;
+        let (again, member) = agent.granted().await;
+        assert_eq!(member.resume.unwrap().epoch, 1, "{what}");
+        // What is told with the next transaction.
+        let sequence = agent.epoch(again, 2, 0.5).await;
+        agent.acknowledged(sequence).await;
+        let told = client.event("s", "checkpoint_damaged").await;
+        assert!(told.contains(what), "{told}");
+    };
+    check(&remove, "No such file").await;
+    check(&shorten, "has 5 bytes, 13 were saved").await;
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_set_aside_when_it_is_read_and_an_older_one_is_gone_on_from() {
+    let (house, mut client, mut agent) = spoiled(|path| std::fs::write(path, "After epoch 2").unwrap()).await;
+    let (again, member) = agent.granted().await;
+    let resume = member.resume.unwrap();
+    assert_eq!(resume.epoch, 2, "it looks well");
+    let refused = client.fetch(resume.id).await.unwrap_err();
+    assert_eq!(refused.code(), Code::DataLoss);
+    assert!(refused.message().contains("has the SHA-256") && refused.message().contains("set aside"), "{refused}");
+    assert_eq!(client.fetch(resume.id).await.unwrap_err().code(), Code::NotFound);
+    let rows: Vec<(u32, bool)> = client.checkpoints(1).await.iter().map(|row| (row.epoch, row.latest)).collect();
+    assert_eq!(rows, [(1, true)]);
+    let names = files(&house.artifacts());
+    assert_eq!(names.iter().filter(|name| name.ends_with(".safetensors.damaged")).count(), 1, "{names:?}");
+    // As an agent does that was sent what is damaged.
+    agent.end(again, &AttemptEnd::Lost { reason: "checkpoint 2 is damaged".to_owned() }).await;
+    let (third, member) = agent.granted().await;
     assert_eq!(member.resume.unwrap().epoch, 1);
+    // What is trained again counts, and can be saved under the same name.
+    for epoch in 2..=5 {
+        agent.epoch(third, epoch, 0.75).await;
+    }
+    agent.upload(third, 2, false, b"after epoch 2").await.unwrap();
+    let ended = agent.end(third, &AttemptEnd::Completed).await;
+    agent.acknowledged(ended).await;
+    let trial = &client.status("s").await.trials[0];
+    assert_eq!((trial.state.as_str(), trial.epochs_done, trial.attempts), ("completed", 5, 3));
+    let told = kinds(&client.events("s", 0).await);
+    assert_eq!(told.iter().filter(|kind| *kind == "checkpoint_damaged").count(), 1, "{told:?}");
+    let points = client.points("s").await;
+    let of_epoch_2: Vec<_> = points.iter().filter(|point| point.2 == "val_top1" && point.3 == 2).collect();
+    assert_eq!(of_epoch_2, [&(1, 3, "val_top1".to_owned(), 2, 0.75)], "the newest attempt's alone");
+}
+
+#[tokio::test]
+async fn with_all_its_checkpoints_damaged_a_trial_begins_anew() {
+    let (house, mut client, mut agent) = spoiled(|path| std::fs::write(path, "").unwrap()).await;
+    let (again, member) = agent.granted().await;
+    let oldest = member.resume.unwrap();
+    for file in files(&house.artifacts()).iter().filter(|file| file.contains("epoch-0001")) {
+        std::fs::write(house.artifacts().join(file), "AFTER EPOCH 1").unwrap();
+    }
+    assert_eq!(client.fetch(oldest.id).await.unwrap_err().code(), Code::DataLoss);
+    agent.end(again, &AttemptEnd::Lost { reason: "checkpoint 1 is damaged".to_owned() }).await;
+    let (third, member) = agent.granted().await;
+    assert_eq!((third.attempt, member.resume), (3, None));
 }

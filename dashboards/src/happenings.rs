@@ -123,12 +123,18 @@ pub fn happened(happening: &Happening, epochs: Option<u32>) -> String {
             let best = if *best { ", the best so far" } else { "" };
             format!("checkpoint after epoch {epoch} saved, {}{best}", format::bytes(*bytes))
         }
+        Happening::CheckpointDamaged { attempt: _, epoch, reason } => {
+            format!("checkpoint after epoch {epoch} is not used any more: {reason}")
+        }
         Happening::WorkerJoined { worker, host, devices } => {
             format!("worker {worker} on {host} joined with {}", devices.join(", "))
         }
         Happening::WorkerDisconnected { worker } => format!("worker {worker} is disconnected; its trials have a grace"),
         Happening::WorkerDraining { worker } => format!("worker {worker} finishes what it trains and takes no more"),
         Happening::WorkerLost { worker, reason } => format!("worker {worker} is lost: {reason}"),
+        Happening::WorkerSetAside { worker, reason } => format!("worker {worker} is set aside for a while: {reason}"),
+        Happening::LeasesHeld { reason: Some(reason) } => format!("no trial is begun: {reason}"),
+        Happening::LeasesHeld { reason: None } => "trials are begun again".to_owned(),
         Happening::WorkerLeft { worker } => format!("worker {worker} left"),
         Happening::ReportRefused { reason } => format!("a worker's report was refused: {reason}"),
     }

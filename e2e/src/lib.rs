@@ -3,15 +3,20 @@
 //! For tests: everything here panics with what the processes wrote when something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+pub mod chaos;
 mod events;
 mod pictures;
 mod process;
+mod proxy;
+mod random;
 mod stage;
 mod terminal;
 
 pub use events::{Happened, Watcher, attempts, epochs_of};
 pub use pictures::{plain, write_pictures};
 pub use process::{Process, children, is_alive};
+pub use proxy::{Proxy, Way};
+pub use random::Random;
 pub use stage::{Coordinator, Stage};
 pub use terminal::{Terminal, has_tmux};
 

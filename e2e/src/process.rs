@@ -90,11 +90,15 @@ impl Drop for Process {
 /// The processes that a process has started and that are alive.
 #[must_use]
 pub fn children(parent: u32) -> Vec<u32> {
-    let numbers = std::fs::read_dir("/proc").into_iter().flatten().filter_map(|entry| {
+    all_processes().filter(|number| stat(*number).is_some_and(|(state, of)| of == parent && state != 'Z')).collect()
+}
+
+/// The numbers of all processes of this machine.
+pub(crate) fn all_processes() -> impl Iterator<Item = u32> {
+    std::fs::read_dir("/proc").into_iter().flatten().filter_map(|entry| {
         let name = entry.ok()?.file_name();
         name.to_str()?.parse::<u32>().ok()
-    });
-    numbers.filter(|number| stat(*number).is_some_and(|(state, of)| of == parent && state != 'Z')).collect()
+    })
 }
 
 /// Whether a process of that number runs; one that only waits to be reaped does not.

@@ -1,7 +1,7 @@
 //! A folder, a store, and who works on it.
 
 use crate::events::{Happened, Watcher};
-use crate::process::Process;
+use crate::process::{Process, all_processes, is_alive};
 use crate::wait_for;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -13,6 +13,8 @@ use tempfile::TempDir;
 /// How often workers say that they live: short, so that losses are noticed soon, but a lease (six of these) still
 /// outlasts the pauses of a machine that is busy with other things.
 const HEARTBEAT_MS: &str = "1000";
+/// Marks all processes of a stage, and those that they start.
+const MARK: &str = "ALPHARHO_STAGE";
 
 /// Everything of one test.
 #[derive(Debug)]
@@ -89,7 +91,22 @@ impl Stage {
             .env_remove("ALPHARHO_COORDINATOR")
             .env_remove("ALPHARHO_CREDENTIALS")
             .env("ALPHARHO_SCRIPTED_ONLY", "true");
+        command.env(MARK, self.folder());
         command
+    }
+
+    /// Whether that process was started by this stage, or by a process that was.
+    #[must_use]
+    pub fn is_ours(&self, process: u32) -> bool {
+        let mark = format!("{MARK}={}", self.folder().display());
+        let environment = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+    }
+
+    /// All processes of this stage that live.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        all_processes().filter(|process| is_alive(*process) && self.is_ours(*process)).collect()
     }
 
     /// Starts something in the background.
@@ -104,8 +121,7 @@ impl Stage {
     /// # Panics
     /// When it does not start.
     pub fn coordinator(&self, before: Option<&str>) -> Coordinator {
-        let listen = before.map_or("127.0.0.1:0", |address| address.trim_start_matches("http://"));
-        self.coordinator_on(listen, &[])
+        self.coordinator_beating(before, HEARTBEAT_MS)
     }
 
     /// Starts a coordinator on an address, told more.
@@ -113,9 +129,20 @@ impl Stage {
     /// # Panics
     /// When it does not start.
     pub fn coordinator_on(&self, listen: &str, more: &[&str]) -> Coordinator {
-        let mut command = self.command("alpharho");
-        command.args(["coordinator", "--store", "store.db", "--listen", listen, "--heartbeat-ms", HEARTBEAT_MS]);
+        let mut command = self.coordinator_command(Some(listen), HEARTBEAT_MS);
         command.args(more);
+        self.started_coordinator(command)
+    }
+
+    /// The same as [`Self::coordinator`], with another heartbeat.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn coordinator_beating(&self, before: Option<&str>, heartbeat_ms: &str) -> Coordinator {
+        self.started_coordinator(self.coordinator_command(before, heartbeat_ms))
+    }
+
+    fn started_coordinator(&self, command: Command) -> Coordinator {
         let lock = self.folder().join("store.db.lock");
         // What one that was killed left there says nothing of the new one.
         let _ = std::fs::write(&lock, "");
@@ -125,6 +152,15 @@ impl Stage {
             std::fs::read_to_string(&lock).ok().filter(|address| address.starts_with("http"))
         });
         Coordinator { process, address }
+    }
+
+    /// How a coordinator is started.
+    #[must_use]
+    pub fn coordinator_command(&self, before: Option<&str>, heartbeat_ms: &str) -> Command {
+        let listen = before.map_or("127.0.0.1:0", |address| address.trim_start_matches("http://"));
+        let mut command = self.command("alpharho");
+        command.args(["coordinator", "--store", "store.db", "--listen", listen, "--heartbeat-ms", heartbeat_ms]);
+        command
     }
 
     /// Starts a worker with one slot for scripted trials.
@@ -214,8 +250,14 @@ impl Stage {
     /// Watches a sweep from its beginning.
     #[must_use]
     pub fn watch(&self, sweep: &str) -> Watcher {
+        self.watch_with(&[sweep])
+    }
+
+    /// Watches what these arguments say.
+    #[must_use]
+    pub fn watch_with(&self, arguments: &[&str]) -> Watcher {
         let mut command = self.command("alpharho");
-        command.args(["watch", sweep, "--json", "--store", "store.db"]);
+        command.arg("watch").args(arguments).args(["--json", "--store", "store.db"]);
         Watcher { process: self.start("watch", command) }
     }
 }

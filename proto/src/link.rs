@@ -205,6 +205,15 @@ pub enum Said {
     },
 }
 
+/// How long a trainer waits before it tries again to write to a disk that is full.
+pub const FULL_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Whether a file could not be written for want of room, which may come: what is to be saved waits for it.
+#[must_use]
+pub fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
 /// The widest vector instructions that libtorch's kernels may use here. Part of the promise of exactness.
 #[must_use]
 pub fn instruction_set() -> &'static str {

@@ -98,6 +98,16 @@ pub enum Happening {
         /// The best so far.
         best: bool,
     },
+    /// A checkpoint is missing, or not what was saved: it is not gone on from. One that is there is set aside, as
+    /// `NAME.damaged`.
+    CheckpointDamaged {
+        /// Of this attempt.
+        attempt: u32,
+        /// Epochs done in it.
+        epoch: u32,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A worker registered or came back.
     WorkerJoined {
         /// Which.
@@ -123,6 +133,18 @@ pub enum Happening {
     WorkerDraining {
         /// Which.
         worker: WorkerId,
+    },
+    /// It is given no leases for a while: everything fails there.
+    WorkerSetAside {
+        /// Which.
+        worker: WorkerId,
+        /// Why.
+        reason: String,
+    },
+    /// No trial is begun from now on, or trials are begun again.
+    LeasesHeld {
+        /// Why none is; `None`: they are begun again.
+        reason: Option<String>,
     },
     /// It said goodbye.
     WorkerLeft {

@@ -97,10 +97,7 @@ impl Plan {
             row.compute_share = work(row) / mult_adds_epochs;
         }
         let kept = sweep.checkpoint.keep.len() as u64;
-        let saved = rows
-            .iter()
-            .zip(&trials)
-            .map(|(row, trial)| row.params * 4 * (CHECKPOINT_COPIES + averaged(&trial.training)) * kept);
+        let saved = rows.iter().zip(&trials).map(|(row, trial)| checkpoint_bytes(row.params, &trial.training) * kept);
         let checkpoint_bytes = saved.sum();
         let axes = sweep.parameters.keys().filter(|name| name.starts_with("training.")).cloned().collect();
         let mut plan = Self {
@@ -117,6 +114,12 @@ impl Plan {
         plan.notes = render::notes(&plan, sweep);
         Ok(plan)
     }
+}
+
+/// Bytes of one checkpoint of a network with so many parameters, about.
+#[must_use]
+pub fn checkpoint_bytes(params: u64, training: &Training) -> u64 {
+    params * 4 * (CHECKPOINT_COPIES + averaged(training))
 }
 
 fn row(trial: usize, of: &Trial, cost: Cost) -> PlanRow {

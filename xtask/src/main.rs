@@ -4,6 +4,7 @@ mod background;
 mod bench;
 mod bench_replicas;
 mod bench_watch;
+mod chaos;
 mod demo;
 mod download;
 mod elpv;
@@ -81,6 +82,20 @@ enum Task {
         #[arg(long, value_name = "DIR")]
         artifacts: Option<PathBuf>,
     },
+    /// Kill, stop, cut off and damage real processes while sweeps run, and compare the results with undisturbed runs
+    #[command(after_help = "Examples:\n  cargo xtask chaos --seed 7 --minutes 2    scripted trainers\n  \
+        cargo xtask chaos --minutes 1 --trained   libtorch")]
+    Chaos {
+        /// Decides what is broken; each half minute has the next seed
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How long
+        #[arg(long, value_parser = minutes, default_value = "1")]
+        minutes: f64,
+        /// Train with libtorch instead of acting out scripts
+        #[arg(long)]
+        trained: bool,
+    },
     /// Measure, beside peers or physical limits in the same run
     #[command(
         after_help = "Examples:\n  cargo xtask bench gradients\n  cargo xtask bench replicas\n  cargo xtask bench watch"
@@ -103,6 +118,13 @@ enum Bench {
     Watch,
 }
 
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(minutes) if (0.1..=10_000.0).contains(&minutes) => Ok(minutes),
+        _ => Err("expected minutes, from 0.1 to 10000".to_owned()),
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let house = House::of_xtask();
@@ -115,6 +137,7 @@ fn main() -> ExitCode {
             let artifacts = artifacts.unwrap_or_else(|| store.with_file_name("artifacts"));
             peers::peers(&house, sweep.map(|sweep| peers::Trained { sweep, store, artifacts }))
         }
+        Task::Chaos { seed, minutes, trained } => chaos::chaos(&house, chaos::Wish { seed, minutes, trained }),
         Task::Bench { what: Bench::Gradients } => bench::gradients(&house),
         Task::Bench { what: Bench::Replicas } => bench_replicas::replicas(&house),
         Task::Bench { what: Bench::Watch } => bench_watch::watch(&house),

@@ -9,6 +9,7 @@ pub(crate) use follow::is_broken;
 mod plan;
 mod serve;
 mod show;
+mod store;
 pub(crate) mod submit;
 mod tokens;
 
@@ -48,6 +49,7 @@ pub(crate) async fn dispatch(arguments: Arguments) -> anyhow::Result<End> {
         Command::Export(arguments) => export::export(&place, &arguments).await,
         Command::Certs(arguments) => certs::certs(&place, &arguments),
         Command::Tokens(arguments) => tokens::tokens(&place, &arguments).await,
+        Command::Store(arguments) => store::store(&place, &arguments).await,
         Command::Completion(arguments) => {
             let mut script = Vec::new();
             clap_complete::generate(arguments.shell, &mut Arguments::command(), "alpharho", &mut script);

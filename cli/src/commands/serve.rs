@@ -30,6 +30,7 @@ pub(super) async fn serve(place: &Place, arguments: &Arguments) -> anyhow::Resul
         artifacts: place.artifacts_folder(),
         heartbeat_ms: arguments.heartbeat_ms,
         credentials: place.credentials.as_deref().map(Credentials::read).transpose()?,
+        disk_reserve_bytes: arguments.disk_reserve_mib.map(|mebibytes| mebibytes.saturating_mul(1 << 20)),
     };
     let coordinator = Coordinator::open(config, listener).await?;
     let address = coordinator.address();

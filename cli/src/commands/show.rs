@@ -10,7 +10,7 @@ use dashboards::happenings::end_words;
 use dashboards::tables;
 use dashboards::view::SweepView;
 use proto::wire::{
-    AttemptStatus, AttemptsRequest, ExplainRequest, SlotStatus, SweepSummary, WorkerStatus, WorkersRequest,
+    AttemptStatus, AttemptsRequest, ExplainRequest, InfoRequest, SlotStatus, SweepSummary, WorkerStatus, WorkersRequest,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -43,6 +43,10 @@ pub(super) async fn status(place: &Place, arguments: &MaybeSweep) -> anyhow::Res
         }
         output::line(&tables::headline(&view))?;
         output::text(&tables::sweep(&view))?;
+        let info = session.client.info(InfoRequest {}).await.map_err(|status| refused(&status))?.into_inner();
+        if !info.held.is_empty() && !view.is_over() {
+            output::note(&format!("no trial is begun now: {}", info.held));
+        }
         if session.is_embedded() && !view.is_over() {
             output::note("nobody coordinates this store now; `alpharho run` goes on with a sweep");
         }
@@ -194,6 +198,7 @@ fn worker_json(worker: &WorkerStatus) -> Value {
         "host": worker.host,
         "version": worker.version,
         "state": worker.state,
+        "reason": worker.reason,
         "last_seen_ms": worker.last_seen_ms,
         "times_lost": worker.times_lost,
         "times_returned": worker.times_returned,

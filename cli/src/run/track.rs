@@ -69,6 +69,7 @@ impl Track {
             Happening::TrialChanged { state: TrialState::Running { .. } | TrialState::Pending } => return None,
             Happening::TrialChanged { .. }
             | Happening::AttemptEnded { .. }
+            | Happening::CheckpointDamaged { .. }
             | Happening::SweepPaused
             | Happening::SweepResumed
             | Happening::SweepLimited { .. }
@@ -76,6 +77,8 @@ impl Track {
             | Happening::WorkerDisconnected { .. }
             | Happening::WorkerDraining { .. }
             | Happening::WorkerLost { .. }
+            | Happening::WorkerSetAside { .. }
+            | Happening::LeasesHeld { .. }
             | Happening::WorkerLeft { .. }
             | Happening::ReportRefused { .. } => false,
         };
@@ -155,12 +158,15 @@ fn update(trial: &mut Trial, happening: &Happening) {
         | Happening::SweepOver
         | Happening::AttemptEnded { .. }
         | Happening::CheckpointSaved { .. }
+        | Happening::CheckpointDamaged { .. }
         | Happening::ReplicaJoined { .. }
         | Happening::ReplicaLeft { .. }
         | Happening::WorkerJoined { .. }
         | Happening::WorkerDisconnected { .. }
         | Happening::WorkerDraining { .. }
         | Happening::WorkerLost { .. }
+        | Happening::WorkerSetAside { .. }
+        | Happening::LeasesHeld { .. }
         | Happening::WorkerLeft { .. }
         | Happening::ReportRefused { .. } => {}
     }

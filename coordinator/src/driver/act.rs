@@ -1,7 +1,7 @@
 //! What is done once a batch is on disk.
 
 use super::{Driver, DriverError};
-use crate::store::{CheckpointRow, Outcome};
+use crate::store::Outcome;
 use proto::wire;
 use std::fmt;
 use std::sync::Arc;
@@ -47,11 +47,15 @@ impl After {
 impl Driver {
     /// Carries out what waited for the disk: first what frees room, then what workers and clients wait for.
     pub(super) async fn act(&mut self, outcome: Outcome) -> Result<(), DriverError> {
-        if !outcome.files.is_empty() {
+        if !outcome.files.is_empty() || !outcome.aside.is_empty() {
             let artifacts = Arc::clone(&self.artifacts);
-            let files = outcome.files.clone();
+            let (files, aside) = (outcome.files.clone(), outcome.aside.clone());
+            let work = move || {
+                artifacts.set_aside(&aside);
+                artifacts.remove(&files);
+            };
             // Waited for: a file of the same name may be sent again as soon as we go on.
-            if let Err(error) = tokio::task::spawn_blocking(move || artifacts.remove(&files)).await {
+            if let Err(error) = tokio::task::spawn_blocking(work).await {
                 tracing::warn!(%error, "checkpoints could not be removed");
             }
         }
@@ -100,12 +104,13 @@ impl Driver {
             // It may have been cleared away in the same batch.
             let Some(details) = self.store.grant_details(token.trial).await? else { continue };
             let is_chief = token.replica == 0;
-            let resume = details.checkpoints.into_iter().find(|row| self.is_there(row));
+            let mut checkpoints = details.checkpoints.into_iter().filter(|_| token.replica == 0);
+            let resume = checkpoints.find(|row| self.is_there(row));
             members.push(wire::Member {
                 token: Some(token.into()),
                 sweep: details.sweep,
                 trial_json: details.settings_json,
-                resume: resume.filter(|_| is_chief).map(Into::into),
+                resume: resume.map(Into::into),
                 threads: details.threads.filter(|_| is_chief).unwrap_or(0),
                 exchange,
             });
@@ -125,16 +130,6 @@ impl Driver {
             _ => Some(self.scheduler.slot_of(token).and(record.chief_address.clone())?),
         };
         Some(wire::Exchange { secret: self.exchange_key.secret(token)?, chief })
-    }
-
-    /// Whether a checkpoint's file is as long as its row says; a look only, its reader checks the hash.
-    fn is_there(&self, row: &CheckpointRow) -> bool {
-        let path = self.artifacts.path(&row.file);
-        let there = std::fs::metadata(&path).is_ok_and(|file| i64::try_from(file.len()) == Ok(row.bytes));
-        if !there {
-            tracing::error!(file = %path.display(), trial = row.trial, "a checkpoint is missing or cut short; it is passed over");
-        }
-        there
     }
 }
 

@@ -38,6 +38,10 @@ impl Driver {
                     let message = wire::coordinator_message::Body::LeaveWhenDone(wire::LeaveWhenDone {});
                     self.after.push(After::Send { session, message });
                 }
+                Command::WorkerSetAside { worker, reason } => {
+                    tracing::warn!(%worker, reason, "a worker is set aside for a while");
+                    self.happened_to_worker(Happening::WorkerSetAside { worker, reason });
+                }
                 Command::WorkerLost { worker, reason } => {
                     self.metrics.workers_lost.inc();
                     tracing::warn!(%worker, reason, "a worker is lost");

@@ -1,5 +1,6 @@
 //! What reaches the driver.
 
+use crate::store::CheckpointRow;
 use crate::tokens::TokenRow;
 use proto::convert::{Registration, Saying};
 use proto::wire;
@@ -65,6 +66,12 @@ pub(crate) enum Input {
     RevokeTokens {
         name: String,
         reply: Reply<u32>,
+    },
+    /// A checkpoint was read and is not what was saved.
+    Damaged {
+        row: Box<CheckpointRow>,
+        problem: String,
+        reply: Reply<()>,
     },
     /// Its file is in its place.
     Uploaded {

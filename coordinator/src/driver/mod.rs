@@ -5,6 +5,7 @@
 //! again until it succeeds: nothing more is taken meanwhile, nothing is acknowledged, and no lease runs out.
 
 mod act;
+mod damage;
 mod facts;
 mod history;
 mod input;
@@ -17,6 +18,7 @@ pub(crate) use input::{Attach, Explained, Input, NewToken, PricedTrial, Submissi
 
 use crate::artifacts::Artifacts;
 use crate::clock::{Clock, unix_ms};
+use crate::disk::Room;
 use crate::lock::StoreLock;
 use crate::metrics::Metrics;
 use crate::secret::ExchangeKey;
@@ -46,12 +48,16 @@ const BATCH_POINTS_MAX: usize = 50_000;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
+/// Between two looks at the disks.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
 /// Why the driver cannot go on.
 #[derive(Debug, Error)]
 pub enum DriverError {
     /// The store failed in a way that waiting does not mend.
     #[error(
-        "the store {path} failed: {source}; nothing acknowledged is lost. Check the disk, then start again",
+        "the store {path} failed: {source}; nothing acknowledged is lost. Check the disk, run `alpharho store check`, then \
+         start again",
         path = path.display()
     )]
     Write {
@@ -77,6 +83,8 @@ pub(crate) struct Shared {
     pub(crate) commits: watch::Receiver<u64>,
     /// How many replicas train each running trial that has more than its chief.
     pub(crate) replicas: watch::Receiver<BTreeMap<u64, u32>>,
+    /// Why no trial is begun at the moment.
+    pub(crate) held: watch::Receiver<Option<String>>,
     /// Why the store cannot be written at the moment.
     pub(crate) trouble: watch::Receiver<Option<String>>,
     /// The coordinator is stopping.
@@ -134,6 +142,8 @@ pub(crate) struct Driver {
     owners: BTreeMap<WorkerId, String>,
     /// Which worker got a lease, of the last few: its last words may come when it is over.
     granted: BTreeMap<Token, WorkerId>,
+    room: Room,
+    held: watch::Sender<Option<String>>,
 
     sweeps: BTreeMap<String, SweepFacts>,
     /// States last told to watchers; pending if absent.
@@ -149,6 +159,8 @@ pub(crate) struct Driver {
     ended: BTreeSet<Token>,
     /// Tokens whose refusal watchers have been told of, the last few.
     refused: BTreeSet<Token>,
+    /// Ids of checkpoints that are missing or damaged, as watchers were told.
+    damaged: BTreeSet<i64>,
     /// Lines since a trial's log was pruned.
     unpruned: BTreeMap<TrialId, usize>,
     refusals: u64,
@@ -197,6 +209,8 @@ impl Driver {
         let (replicas, replicas_seen) = watch::channel(BTreeMap::new());
         let (trouble, trouble_seen) = watch::channel(None);
         let (tokens_shown, tokens_seen) = watch::channel(tokens.clone());
+        let (held, held_seen) = watch::channel(None);
+        let folders = vec![folder_of(store.path()), config.artifacts.clone()];
         let artifacts = Arc::new(artifacts);
         let metrics = Arc::new(Metrics::new()?);
         let shared = Shared {
@@ -207,6 +221,7 @@ impl Driver {
             metrics: Arc::clone(&metrics),
             commits: commits_seen,
             replicas: replicas_seen,
+            held: held_seen,
             trouble: trouble_seen,
             closed: closed.clone(),
             tokens: tokens_seen,
@@ -232,6 +247,8 @@ impl Driver {
             is_guarded,
             owners,
             granted: BTreeMap::new(),
+            room: Room::new(folders, config.disk_reserve_bytes),
+            held,
             sweeps,
             shown,
             shown_limits,
@@ -241,6 +258,7 @@ impl Driver {
             guests: BTreeMap::new(),
             ended: BTreeSet::new(),
             refused: BTreeSet::new(),
+            damaged: BTreeSet::new(),
             unpruned: BTreeMap::new(),
             refusals: 0,
             last_trial: restored.last_trial,
@@ -257,27 +275,52 @@ impl Driver {
 
     /// Until the coordinator stops.
     pub(crate) async fn run(mut self) -> Result<(), DriverError> {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let timeout = self.scheduler.next_timeout().map(|at| self.clock.instant_of(at));
+            let mut look = false;
             let input = tokio::select! {
                 biased;
                 _ = self.closed.wait_for(|closed| *closed) => return Ok(()),
+                _ = looks.tick() => {
+                    look = true;
+                    None
+                }
                 input = self.inputs.recv() => match input {
                     Some(input) => Some(input),
                     None => return Ok(()),
                 },
                 () = sleep_until(timeout) => None,
             };
-            let mut drained = input.is_none();
+            if look {
+                self.look_at_disks();
+            }
             if let Some(input) = input {
                 self.take(input).await?;
-                drained = self.take_queued().await?;
             }
+            let drained = self.take_queued().await?;
             self.handle_timeouts(drained);
             if !self.flush().await? {
                 return Ok(());
             }
         }
+    }
+
+    /// With little room no trial is begun; those that run go on, and so does everything once there is room.
+    fn look_at_disks(&mut self) {
+        let reason = self.room.look();
+        if reason.is_some() == self.held.borrow().is_some() {
+            return;
+        }
+        match &reason {
+            Some(reason) => tracing::warn!("no trial is begun: {reason}"),
+            None => tracing::info!("there is room on the disk again; trials are begun"),
+        }
+        self.happened("", None, &Happening::LeasesHeld { reason: reason.clone() });
+        self.held.send_replace(reason.clone());
+        // Never refused.
+        let _ = self.tell_scheduler(sweeps::scheduler::Event::LeasesHeld { reason });
     }
 
     /// Takes what is queued, up to the bounds of a batch. True if nothing is left.
@@ -315,6 +358,10 @@ impl Driver {
             Input::MayDownload { trial, name, reply } => drop(reply.send(self.may_download(trial, name.as_deref()))),
             Input::PutToken { token, reply } => self.put_token(*token, reply),
             Input::RevokeTokens { name, reply } => self.revoke_tokens(&name, reply),
+            Input::Damaged { row, problem, reply } => {
+                self.set_aside(&row, problem);
+                self.after.push(After::reply(reply, Ok(())));
+            }
             Input::Uploaded { upload, reply } => self.uploaded(*upload, reply),
         }
         Ok(())
@@ -443,6 +490,10 @@ impl Driver {
         let replicas = self.scheduler.replicas(trial).map(|(number, slot)| (number, self.names_of(slot))).collect();
         Some(Explained { record, waiting, sweep_paused, replicas })
     }
+}
+
+fn folder_of(store: &std::path::Path) -> PathBuf {
+    store.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(std::path::Path::new(".")).to_owned()
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -16,13 +16,14 @@ impl Driver {
         }
         metrics.heartbeat_age_seconds.reset();
         metrics.images_per_second.reset();
-        let (mut attached, mut draining, mut disconnected) = (0.0, 0.0, 0.0);
+        let (mut attached, mut draining, mut disconnected, mut set_aside) = (0.0, 0.0, 0.0, 0.0);
         let (mut busy, mut free) = (0.0, 0.0);
         let now_ms = unix_ms();
         for worker in self.scheduler.workers() {
             match worker.state {
                 WorkerState::Attached => attached += 1.0,
                 WorkerState::Draining => draining += 1.0,
+                WorkerState::SetAside => set_aside += 1.0,
                 WorkerState::Disconnected => disconnected += 1.0,
             }
             let id = worker.worker.to_string();
@@ -41,7 +42,9 @@ impl Driver {
                 }
             }
         }
-        for (state, count) in [("attached", attached), ("draining", draining), ("disconnected", disconnected)] {
+        let states =
+            [("attached", attached), ("draining", draining), ("set aside", set_aside), ("disconnected", disconnected)];
+        for (state, count) in states {
             metrics.workers.with_label_values(&[state]).set(count);
         }
         for (state, count) in [("busy", busy), ("free", free)] {

@@ -1,7 +1,7 @@
 //! A sweep comes in: new, continued, extended, or in place of another.
 
 use super::act::After;
-use super::input::{Reply, Submission};
+use super::input::{PricedTrial, Reply, Submission};
 use super::{Driver, DriverError, SweepFacts};
 use crate::clock::unix_ms;
 use crate::store::{StoredSweep, SweepRow, TrialRow, Write};
@@ -10,6 +10,7 @@ use proto::wire;
 use std::collections::BTreeMap;
 use sweeps::event::Happening;
 use sweeps::ids::TrialId;
+use sweeps::plan::checkpoint_bytes;
 use sweeps::scheduler::{Event, NewTrial, SweepLimits};
 use sweeps::spec::model::Sweep;
 use tonic::Status;
@@ -25,21 +26,25 @@ impl Driver {
             return Ok(());
         }
         let stored = self.store.sweep(&submission.sweep.name).await?;
-        let stored = match stored {
-            Some(stored) if stored.fingerprint != submission.sweep.fingerprint() => {
-                if !submission.replace {
-                    let refused = changed(&submission, &stored);
-                    self.after.push(After::reply(reply, Err(refused)));
-                    return Ok(());
-                }
-                tracing::info!(sweep = submission.sweep.name, "a sweep is replaced");
-                let sweep = submission.sweep.name.clone();
-                // Known: it is stored.
-                let _ = self.tell_scheduler(Event::SweepCleared { sweep });
-                None
-            }
-            stored => stored,
+        let fingerprint = submission.sweep.fingerprint();
+        let (stored, replaced) = match stored {
+            Some(stored) if stored.fingerprint != fingerprint => (None, Some(stored)),
+            stored => (stored, None),
         };
+        let refused = match &replaced {
+            Some(replaced) if !submission.replace => Some(changed(&submission, replaced)),
+            _ => self.too_large(&submission, stored.as_ref()),
+        };
+        if let Some(refused) = refused {
+            self.after.push(After::reply(reply, Err(refused)));
+            return Ok(());
+        }
+        if replaced.is_some() {
+            tracing::info!(sweep = submission.sweep.name, "a sweep is replaced");
+            let sweep = submission.sweep.name.clone();
+            // Known: it is stored.
+            let _ = self.tell_scheduler(Event::SweepCleared { sweep });
+        }
         let answer = self.put(submission, stored);
         self.after.push(After::reply(reply, Ok(answer)));
         self.flush().await?;
@@ -96,6 +101,28 @@ impl Driver {
         // Never refused.
         let _ = self.tell_scheduler(Event::SweepSubmitted { sweep: name.clone(), limits, trials: new });
         wire::SubmitReply { sweep: name, trials, trials_new }
+    }
+}
+
+impl Driver {
+    /// Whether what its new trials will keep does not fit on the disk.
+    fn too_large(&self, submission: &Submission, stored: Option<&StoredSweep>) -> Option<Status> {
+        let Submission { file_name, sweep, trials, .. } = submission;
+        if sweep.script.is_some() {
+            // Its checkpoints are a few bytes.
+            return None;
+        }
+        let new =
+            trials.iter().filter(|priced| stored.is_none_or(|stored| !stored.keys.contains_key(&priced.trial.key)));
+        let kept = sweep.checkpoint.keep.len() as u64;
+        let one = |priced: &PricedTrial| checkpoint_bytes(priced.params, &priced.trial.training).saturating_mul(kept);
+        let bytes = new.map(one).fold(0, u64::saturating_add);
+        let problem = self.room.refuse(self.artifacts.folder(), bytes)?;
+        Some(Status::failed_precondition(format!(
+            "{file_name}: the checkpoints of sweep {} have no room: {problem}. Make room, or give the coordinator another \
+             folder (--artifacts), or keep fewer (checkpoint.keep)",
+            sweep.name
+        )))
     }
 }
 

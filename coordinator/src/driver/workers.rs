@@ -420,6 +420,7 @@ impl Driver {
                 WorkerState::Attached => "attached",
                 WorkerState::Disconnected => "disconnected",
                 WorkerState::Draining => "draining",
+                WorkerState::SetAside => "set aside",
             };
             let (times_lost, times_returned) = self.history.times(worker.worker);
             wire::WorkerStatus {
@@ -429,6 +430,7 @@ impl Driver {
                 host: worker.host.to_owned(),
                 version: guest.map(|guest| guest.version.clone()).unwrap_or_default(),
                 state: state.to_owned(),
+                reason: worker.set_aside.unwrap_or_default().to_owned(),
                 slots: slots.collect(),
                 last_seen_ms: guest.and_then(|guest| u64::try_from(guest.last_seen_ms).ok()).unwrap_or(0),
             }

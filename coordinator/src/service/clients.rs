@@ -18,7 +18,8 @@ impl Sweeps for Service {
 
     async fn info(&self, _: Request<wire::InfoRequest>) -> Result<Response<wire::InfoReply>, Status> {
         let store = self.shared.store_path.display().to_string();
-        Ok(Response::new(wire::InfoReply { version: env!("CARGO_PKG_VERSION").to_owned(), store }))
+        let held = self.shared.held.borrow().clone().unwrap_or_default();
+        Ok(Response::new(wire::InfoReply { version: env!("CARGO_PKG_VERSION").to_owned(), store, held }))
     }
 
     async fn submit(&self, request: Request<wire::SubmitRequest>) -> Result<Response<wire::SubmitReply>, Status> {

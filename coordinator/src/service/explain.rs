@@ -118,8 +118,11 @@ fn waits(waiting: &Waiting, sweep: &str, number: u32, sweep_paused: bool) -> Str
             "waits because no worker is there; start alpharho-worker on a machine that can train".to_owned()
         }
         Waiting::NoUsableWorkers => {
-            "waits because all workers are draining or disconnected; start another one, or wait for them".to_owned()
+            "waits because all workers are draining or disconnected, or set aside (`alpharho workers` says which); start \
+             another one, or wait for them"
+                .to_owned()
         }
+        Waiting::Held { reason } => format!("waits because no trial is begun now: {reason}"),
         Waiting::NoFreeSlot { ahead, slots } => {
             let slots = if *slots == 1 { "the only slot is".to_owned() } else { format!("all {slots} slots are") };
             let ahead = match ahead {
@@ -171,6 +174,7 @@ mod tests {
         let running = TrialState::Running { attempt: 2, slot, stopping: Some(StopReason::Pause) };
         let failed = TrialState::Failed { reason: "loss is NaN".to_owned() };
         let limit = Waiting::ConcurrencyLimit { limit: 4 };
+        let held = Waiting::Held { reason: "little room".to_owned() };
         for (state, waiting, expected) in [
             (TrialState::Pending, Waiting::NoWorkers, "waits because no worker is there; start alpharho-worker"),
             (
@@ -179,6 +183,7 @@ mod tests {
                 "all 2 slots are busy; one trial goes before it; 3 of 10",
             ),
             (TrialState::Pending, limit, "at most 4 trials at a time"),
+            (TrialState::Pending, held, "waits because no trial is begun now: little room"),
             (TrialState::Paused, Waiting::Paused, "`alpharho resume s --trial 2` goes on"),
             (
                 running,

@@ -7,6 +7,7 @@ use crate::store::CheckpointRow;
 use crate::tokens::Caller;
 use proto::wire;
 use proto::wire::upload_message::Body;
+use sha2::{Digest, Sha256};
 use std::io;
 use sweeps::ids::{Token, TrialId};
 use tokio::io::AsyncReadExt;
@@ -153,20 +154,41 @@ async fn stream(
     let length =
         file.metadata().await.map_err(|error| Status::data_loss(format!("{}: {error}", path.display())))?.len();
     if i64::try_from(length) != Ok(row.bytes) {
-        let text = format!("{} has {length} bytes, {} were saved: it is damaged", path.display(), row.bytes);
-        return Err(Status::data_loss(text));
+        let problem = format!("{} has {length} bytes, {} were saved", row.file, row.bytes);
+        return Err(damaged(service, row, problem).await);
     }
+    let service = service.clone();
     Ok(Response::new(answers(caller, |to| async move {
+        let mut hash = Sha256::new();
         loop {
             let mut data = vec![0; CHUNK_BYTES];
             let read = file.read(&mut data).await;
             let read = read.map_err(|error| Status::data_loss(format!("{}: {error}", path.display())))?;
             data.truncate(read);
-            if read == 0 || to.send(Ok(wire::Chunk { data: data.into() })).await.is_err() {
+            hash.update(&data);
+            if read == 0 {
+                break;
+            }
+            if to.send(Ok(wire::Chunk { data: data.into() })).await.is_err() {
                 return Ok(());
             }
         }
+        let found = hex::encode(hash.finalize());
+        if found == row.sha256 {
+            return Ok(());
+        }
+        let problem = format!("{} has the SHA-256 {found}, {} was saved", row.file, row.sha256);
+        Err(damaged(&service, row, problem).await)
     })))
+}
+
+/// When it returns, nobody is sent there any more.
+async fn damaged(service: &Service, row: CheckpointRow, problem: String) -> Status {
+    let text = format!("{problem}: it is damaged, and set aside");
+    match service.ask(|reply| Input::Damaged { row: Box::new(row), problem, reply }).await {
+        Ok(Ok(())) => Status::data_loss(text),
+        Ok(Err(status)) | Err(status) => status,
+    }
 }
 
 fn cannot_write(error: io::Error) -> Status {

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+pub(crate) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
 /// Connections that only read.
 const READERS: u32 = 4;
@@ -61,13 +61,41 @@ pub enum StoreError {
         source: MigrateError,
     },
     /// A row that this program would not have written.
-    #[error("the store {path} is damaged: {problem}; restore it from a copy, or use another file with --store", path = path.display())]
+    #[error(
+        "the store {path} is damaged: {problem}; put a backup in its place (`alpharho store backup` makes them), or use \
+         another file with --store. `alpharho store check` says what is wrong",
+        path = path.display()
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
         /// Which row, and what is wrong with it.
         problem: String,
     },
+}
+
+impl StoreError {
+    /// What SQLite said of that file. What cannot be a store of ours, or is one no more, is damaged.
+    pub(crate) fn of(path: &Path, action: &'static str) -> impl FnOnce(sqlx::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| {
+            if is_damage(&source) {
+                Self::Damaged { path, problem: format!("{action}: {source}") }
+            } else {
+                Self::Database { path, action, source }
+            }
+        }
+    }
+}
+
+/// Whether SQLite says that the file is none of its own, or is broken.
+fn is_damage(error: &sqlx::Error) -> bool {
+    /// Primary result codes: CORRUPT, NOTADB.
+    const DAMAGE: [i64; 2] = [11, 26];
+    error
+        .as_database_error()
+        .and_then(|error| error.code()?.parse::<i64>().ok())
+        .is_some_and(|code| DAMAGE.contains(&(code & 0xff)))
 }
 
 /// The writing side.
@@ -83,13 +111,14 @@ pub(crate) struct Store {
 impl Store {
     /// Opens or makes the file and brings its schema up to date.
     pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
-        let problem = |action| move |source| StoreError::Database { path: path.to_owned(), action, source };
+        let problem = |action| StoreError::of(path, action);
         make_private(path).map_err(sqlx::Error::Io).map_err(problem("making it"))?;
         let mut connection = connect(path).await.map_err(problem("opening it"))?;
         MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(|source| match source {
             MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
                 StoreError::Newer { path: path.to_owned(), source }
             }
+            MigrateError::Execute(source) if is_damage(&source) => StoreError::of(path, "reading its schema")(source),
             source => StoreError::Migration { path: path.to_owned(), source },
         })?;
         let id = sqlx::query_scalar("SELECT id FROM store").fetch_one(&mut connection);
@@ -118,9 +147,8 @@ impl Store {
         &self.reader
     }
 
-    fn error(&self, action: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
-        let path = self.path.clone();
-        move |source| StoreError::Database { path, action, source }
+    fn error(&self, action: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError + use<> {
+        StoreError::of(&self.path, action)
     }
 
     fn damaged(&self, problem: String) -> StoreError {
@@ -129,7 +157,7 @@ impl Store {
 }
 
 /// It holds the key of the secrets that replicas share: where there is no file yet, one that is its owner's alone.
-fn make_private(path: &Path) -> std::io::Result<()> {
+pub(crate) fn make_private(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
@@ -239,7 +267,8 @@ mod tests {
         let path = folder.path().join("a.db");
         std::fs::write(&path, "not a database, but long enough to look at; ".repeat(50)).unwrap();
         let refused = Store::open(&path).await.unwrap_err().to_string();
-        assert!(refused.contains("a.db cannot be used") && refused.contains("not a database"), "{refused}");
+        assert!(refused.contains("a.db is damaged") && refused.contains("not a database"), "{refused}");
+        assert!(refused.contains("put a backup in its place"), "{refused}");
 
         let path = folder.path().join("b.db");
         let mut store = Store::open(&path).await.unwrap();

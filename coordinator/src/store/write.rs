@@ -40,6 +40,8 @@ pub(crate) struct Outcome {
     pub(crate) checkpoints: Vec<u64>,
     /// Files whose rows are gone.
     pub(crate) files: Vec<String>,
+    /// Files whose rows are gone because they are damaged.
+    pub(crate) aside: Vec<String>,
 }
 
 /// One change of rows.
@@ -91,6 +93,11 @@ pub(crate) enum Write {
         trial: TrialId,
         best: bool,
         latest: bool,
+    },
+    /// Nobody goes on from it any more.
+    SetAside {
+        checkpoint: i64,
+        trial: i64,
     },
     /// Of its log only the newest lines stay.
     PruneLog {
@@ -334,6 +341,11 @@ async fn apply(connection: &mut SqliteConnection, write: &Write, outcome: &mut O
             sqlx::query("DELETE FROM tokens WHERE name = ?").bind(name).execute(connection).await.map(drop)
         }
         Write::WorkerOwner { worker, name, at_ms } => put_owner(connection, *worker, name, *at_ms).await,
+        Write::SetAside { checkpoint, trial } => {
+            let query = sqlx::query_scalar("DELETE FROM checkpoints WHERE id = ? RETURNING file").bind(checkpoint);
+            outcome.aside.extend(query.fetch_optional(&mut *connection).await?);
+            mark_latest(connection, *trial).await
+        }
         Write::PruneLog { trial } => {
             let query = sqlx::query(
                 "DELETE FROM logs WHERE trial = ?1
@@ -486,12 +498,7 @@ async fn put_checkpoint(
     let query = query.bind(trial).bind(token.attempt).bind(epoch).bind(signed(*step)).bind(signed(*bytes)).bind(sha256);
     let id = query.bind(file).bind(best).bind(at_ms).fetch_one(&mut *connection).await?;
     outcome.checkpoints.push(super::unsigned(id));
-    let query = sqlx::query(
-        "UPDATE checkpoints SET latest = id = (SELECT id FROM checkpoints WHERE trial = ?1
-             ORDER BY attempt DESC, epoch DESC, step DESC, id DESC LIMIT 1)
-         WHERE trial = ?1",
-    );
-    query.bind(trial).execute(&mut *connection).await?;
+    mark_latest(connection, trial).await?;
     let query = sqlx::query(
         "DELETE FROM checkpoints WHERE trial = ?1 AND NOT latest AND NOT best AND id <> coalesce(
              (SELECT id FROM checkpoints WHERE trial = ?1 AND epoch <= (SELECT epochs_done FROM trials WHERE id = ?1)
@@ -499,4 +506,13 @@ async fn put_checkpoint(
          RETURNING file",
     );
     gather_files(&query.bind(trial).fetch_all(connection).await?, outcome)
+}
+
+async fn mark_latest(connection: &mut SqliteConnection, trial: i64) -> Result<(), sqlx::Error> {
+    let query = sqlx::query(
+        "UPDATE checkpoints SET latest = id = (SELECT id FROM checkpoints WHERE trial = ?1
+             ORDER BY attempt DESC, epoch DESC, step DESC, id DESC LIMIT 1)
+         WHERE trial = ?1",
+    );
+    query.bind(trial).execute(connection).await.map(drop)
 }

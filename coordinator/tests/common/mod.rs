@@ -36,6 +36,7 @@ pub struct House {
     scraper: Option<coordinator::Scraper>,
     pub address: String,
     pub heartbeat_ms: u64,
+    pub disk_reserve_bytes: Option<u64>,
 }
 
 impl House {
@@ -46,7 +47,14 @@ impl House {
 
     pub async fn with_heartbeat(heartbeat_ms: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut house = Self { folder, runtime: None, scraper: None, address: String::new(), heartbeat_ms };
+        let mut house = Self {
+            folder,
+            runtime: None,
+            scraper: None,
+            address: String::new(),
+            heartbeat_ms,
+            disk_reserve_bytes: None,
+        };
         house.start().await;
         house
     }
@@ -60,7 +68,8 @@ impl House {
     }
 
     pub fn config(&self) -> Config {
-        Config { heartbeat_ms: self.heartbeat_ms, ..Config::new(self.store(), self.artifacts()) }
+        let Self { heartbeat_ms, disk_reserve_bytes, .. } = *self;
+        Config { heartbeat_ms, disk_reserve_bytes, ..Config::new(self.store(), self.artifacts()) }
     }
 
     pub fn scraper(&self) -> &coordinator::Scraper {
@@ -99,7 +108,7 @@ impl House {
     }
 
     pub async fn client(&self) -> Client {
-        Client(SweepsClient::new(connect(&self.address).await))
+        Client::at(&self.address).await
     }
 
     pub async fn agent(&self, worker: u64, slots: usize, holding: &[(u32, Token)]) -> Agent {
@@ -142,6 +151,10 @@ training: {{epochs: {epochs}}}
 pub struct Client(pub SweepsClient<Connection>);
 
 impl Client {
+    pub async fn at(address: &str) -> Self {
+        Self(SweepsClient::new(connect(address).await))
+    }
+
     pub async fn submit(&mut self, yaml: &str) -> Result<wire::SubmitReply, Status> {
         self.submit_as(yaml, None, false).await
     }
@@ -185,6 +198,22 @@ impl Client {
         let request = wire::WatchRequest { sweep: sweep.to_owned(), after, follow: false, last: 0, workers: false };
         let stream = self.0.watch(request).await.unwrap().into_inner();
         capped("all events", all(stream)).await.unwrap()
+    }
+
+    /// The first event of that kind, as JSON; waits for it. Of an empty sweep: of any, or of none.
+    pub async fn event(&mut self, sweep: &str, kind: &str) -> String {
+        let request = wire::WatchRequest { sweep: sweep.to_owned(), after: 0, follow: true, last: 0, workers: true };
+        let mut stream = self.0.watch(request).await.unwrap().into_inner();
+        let kind = format!("\"kind\":\"{kind}\"");
+        capped("an event", async {
+            loop {
+                let event = stream.message().await.unwrap().unwrap();
+                if event.json.contains(&kind) {
+                    return event.json;
+                }
+            }
+        })
+        .await
     }
 
     /// `(trial, attempt, name, step, value)`.

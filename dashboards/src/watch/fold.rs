@@ -44,11 +44,14 @@ impl Model {
             | Happening::WorkerJoined { .. }
             | Happening::WorkerDisconnected { .. }
             | Happening::WorkerLost { .. }
+            | Happening::WorkerSetAside { .. }
             | Happening::WorkerLeft { .. }
             | Happening::ReplicaJoined { .. }
             | Happening::ReplicaLeft { .. } => return Wanted { workers: true, ..Wanted::default() },
-            Happening::SweepOver | Happening::ReportRefused { .. } => {}
-            Happening::CheckpointSaved { .. } => return Wanted { trial: event.trial, ..Wanted::default() },
+            Happening::SweepOver | Happening::LeasesHeld { .. } | Happening::ReportRefused { .. } => {}
+            Happening::CheckpointSaved { .. } | Happening::CheckpointDamaged { .. } => {
+                return Wanted { trial: event.trial, ..Wanted::default() };
+            }
             Happening::TrialChanged { state } => return self.trial_changed(event.trial, state),
             Happening::AttemptStarted { attempt, worker: _, host, device } => {
                 let place = self.place(&host, &device);
@@ -142,6 +145,9 @@ fn tone(happening: &Happening) -> Tone {
         Happening::AttemptEnded { end: AttemptEnd::Crashed { .. } | AttemptEnd::Lost { .. }, .. }
         | Happening::WorkerLost { .. }
         | Happening::WorkerDisconnected { .. }
+        | Happening::WorkerSetAside { .. }
+        | Happening::LeasesHeld { reason: Some(_) }
+        | Happening::CheckpointDamaged { .. }
         | Happening::ReportRefused { .. }
         | Happening::SweepPaused
         | Happening::TrialChanged { state: TrialState::Paused | TrialState::Cancelled } => Tone::Warn,
@@ -157,6 +163,7 @@ fn tone(happening: &Happening) -> Tone {
         | Happening::EpochFinished { .. }
         | Happening::CheckpointSaved { .. }
         | Happening::WorkerJoined { .. }
+        | Happening::LeasesHeld { reason: None }
         | Happening::WorkerLeft { .. } => Tone::Plain,
     }
 }

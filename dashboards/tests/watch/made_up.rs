@@ -168,6 +168,7 @@ pub(crate) fn workers() -> Vec<WorkerStatus> {
         last_seen_ms: NOW_MS - ago_ms,
         times_lost: u32::from(id == 0xaa),
         times_returned: 0,
+        reason: String::new(),
     };
     vec![
         worker(WORKER, "gpu-1", "attached", vec![slot("cuda:0", vec![id(12)]), slot("cuda:1", vec![id(11)])], 900),

@@ -183,6 +183,12 @@ pub enum Event {
         /// Which.
         worker: WorkerId,
     },
+    /// No lease is granted from now on, whatever runs goes on; or leases are granted again. Not remembered: whoever
+    /// says so says it again after a restart.
+    LeasesHeld {
+        /// For people; `None`: leases are granted again.
+        reason: Option<String>,
+    },
     /// At most so many of its trials run at a time from now on. More that run already go on.
     SweepLimited {
         /// Which.
@@ -467,6 +473,13 @@ pub enum Command {
         /// The session it must reach.
         session: u64,
     },
+    /// A worker is given no leases for a while: everything fails there. Tell watchers.
+    WorkerSetAside {
+        /// Which.
+        worker: WorkerId,
+        /// Why.
+        reason: String,
+    },
     /// A worker is lost: its lease ran out. Close its stream, tell watchers.
     WorkerLost {
         /// Which.
@@ -516,8 +529,13 @@ pub enum Waiting {
     Paused,
     /// No worker is there at all.
     NoWorkers,
-    /// All workers that are there drain or are disconnected.
+    /// All workers that are there drain, are disconnected or are set aside.
     NoUsableWorkers,
+    /// No trial is begun at the moment.
+    Held {
+        /// Why.
+        reason: String,
+    },
     /// All slots are taken, and others go first.
     NoFreeSlot {
         /// Trials that go before it.

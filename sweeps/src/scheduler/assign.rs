@@ -18,7 +18,7 @@ use super::plan::{Choice, Expected, Plan};
 use super::queue::Turn;
 use crate::ids::{SlotId, TrialId};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// So many pending trials are planned one by one.
 const PLANNED_MAX: usize = 256;
@@ -34,6 +34,9 @@ impl Scheduler {
         }
         self.assign_at = None;
         self.waits.clear();
+        if self.held.is_some() {
+            return;
+        }
         self.fill_to_min();
         if !self.turns.is_empty() && (self.fleet.has_free() || !self.surplus.is_empty()) {
             self.postpone_overdue();
@@ -78,7 +81,18 @@ impl Scheduler {
         let mut room = (self.fleet.free_count() + offered.len()).saturating_sub(self.kept_for_replicas());
         let as_free: Vec<_> = offered.iter().map(|&(_, slot)| (self.slot_speed(slot), slot)).collect();
         let mut plan = Plan::new(&self.fleet, self.now, PLANNED_MAX, &as_free);
-        for (sweep, work, trial) in self.first_pending(PLANNED_MAX) {
+        let mut queue: VecDeque<_> = self.first_pending(PLANNED_MAX).into_iter().collect();
+        let has_others = self.workers.values().filter(|worker| worker.is_usable()).take(2).count() == 2;
+        let mut later = if has_others { queue.len() } else { 0 };
+        while let Some((sweep, work, trial)) = queue.pop_front() {
+            let avoid = self.trials.get(&trial).and_then(|entry| entry.avoid);
+            if later > 0 && avoid.is_some_and(|worker| plan.is_free_only_on(worker)) {
+                // Others first where it has just failed: either they fail there too, or it finds another place.
+                later -= 1;
+                queue.push_back((sweep, work, trial));
+                continue;
+            }
+            later = later.saturating_sub(1);
             let headroom = headroom.entry(sweep).or_insert_with(|| self.sweeps[sweep].headroom());
             if *headroom == 0 {
                 continue;
@@ -87,7 +101,7 @@ impl Scheduler {
                 break;
             }
             let expected = self.expected(sweep, work);
-            match plan.assign(expected, self.trials.get(&trial).and_then(|entry| entry.avoid)) {
+            match plan.assign(expected, avoid) {
                 None => break,
                 Some(Choice::Free(slot)) => {
                     *headroom -= 1;

@@ -58,17 +58,16 @@ impl Scheduler {
             return Ok(());
         }
         lease.epoch = epoch;
-        if entry.replicas.epoch_finished() {
-            // How fast the slot alone is cannot be told from that.
-            self.estimate(token.trial);
-            return Ok(());
+        // How fast the slot alone is cannot be told from what several did.
+        if !entry.replicas.epoch_finished() {
+            let took_ms = took_ms.max(1) as f64;
+            let work = mult_adds.max(1) as f64;
+            let speed = slot.speed.millionths.unwrap_or(mean_speed) as f64 / SPEED_ONE as f64;
+            let work_per_ms = *self.sweeps[sweep].work_per_ms.get_or_insert(work / took_ms / speed);
+            self.last_work_per_ms = work_per_ms;
+            slot.speed.measure(work / work_per_ms, took_ms);
         }
-        let took_ms = took_ms.max(1) as f64;
-        let work = mult_adds.max(1) as f64;
-        let speed = slot.speed.millionths.unwrap_or(mean_speed) as f64 / SPEED_ONE as f64;
-        let work_per_ms = *self.sweeps[sweep].work_per_ms.get_or_insert(work / took_ms / speed);
-        self.last_work_per_ms = work_per_ms;
-        slot.speed.measure(work / work_per_ms, took_ms);
+        self.worked(id.worker);
         self.estimate(token.trial);
         Ok(())
     }
@@ -117,7 +116,7 @@ impl Scheduler {
     pub(super) fn end_slot(&mut self, id: SlotId, end: AttemptEnd, counts: Counts) {
         let slot = self.workers.get_mut(&id.worker).and_then(|worker| worker.slots.get_mut(&id.index));
         let Some(slot) = slot else { return };
-        let Some(token) = slot.lease.as_ref().map(|lease| lease.token) else { return };
+        let Some((token, epoch)) = slot.lease.as_ref().map(|lease| (lease.token, lease.epoch)) else { return };
         if token.replica > 0 {
             self.replica_ended(token, end);
             return;
@@ -132,6 +131,9 @@ impl Scheduler {
         }
         // Replicas leave before.
         self.set_state(token.trial, next);
+        if let (AttemptEnd::Crashed { reason } | AttemptEnd::Failed { reason }, 0) = (&end, epoch) {
+            self.failed_there(id.worker, token.trial, reason);
+        }
         self.outbox.attempts.push(Fact::AttemptEnded { token, end });
     }
 }

@@ -20,6 +20,9 @@ impl Scheduler {
                 return Ok(Waiting::NotWaiting);
             }
         }
+        if let Some(reason) = &self.held {
+            return Ok(Waiting::Held { reason: reason.clone() });
+        }
         if self.workers.is_empty() {
             return Ok(Waiting::NoWorkers);
         }

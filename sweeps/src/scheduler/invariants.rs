@@ -1,9 +1,9 @@
 //! The whole state derived once more, from trials and workers alone. A new bug becomes a line here.
 
 use super::fleet::Fleet;
-use super::state::{RUNNING, state_index};
+use super::state::{RUNNING, Worker, state_index};
 use super::{Scheduler, TrialState};
-use crate::ids::{SlotId, Token, TrialId};
+use crate::ids::{SlotId, Token, TrialId, WorkerId};
 use std::collections::BTreeSet;
 
 impl Scheduler {
@@ -74,6 +74,9 @@ impl Scheduler {
     fn check_workers(&self) {
         let deadlines: BTreeSet<_> = self.workers.iter().map(|(&id, worker)| (worker.deadline, id)).collect();
         assert_eq!(deadlines, self.deadlines, "deadlines");
+        let aside = |(&id, worker): (&WorkerId, &Worker)| Some((worker.trust.aside.as_ref()?.0, id));
+        let aside: BTreeSet<_> = self.workers.iter().filter_map(aside).collect();
+        assert_eq!(aside, self.set_aside, "workers that are set aside");
         let mut leases = 0;
         for (&worker, known) in &self.workers {
             assert!(!known.attached || known.session.is_some(), "worker {worker} is attached by no session");
@@ -103,7 +106,7 @@ impl Scheduler {
             assert!(self.waits.is_empty(), "trials wait for a better slot while none can be had");
         }
         // Whoever could run waits for a reason, and the reason is looked at again.
-        if self.fleet.has_free() && !self.turns.is_empty() {
+        if self.held.is_none() && self.fleet.has_free() && !self.turns.is_empty() {
             assert!(self.assign_at.is_some(), "a slot is free, a trial is pending, and nobody will look again");
             let awaited = self.fleet.busy.values().any(|slots| !slots.is_empty());
             let due = self.assign_at.is_some_and(|at| at <= self.now);

@@ -2,6 +2,7 @@
 
 use super::attempts::Counts;
 use super::state::{Slot, Worker};
+use super::trust::Trust;
 use super::{AttemptEnd, Command, Millis, Refusal, Scheduler, SlotOffer, StopReason};
 use crate::ids::{SlotId, Token, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,8 +71,10 @@ impl Scheduler {
     /// Takes the slots as offered now; leases and measured speeds of those that were there before stay.
     fn attach(&mut self, worker: WorkerId, session: u64, host: String, offers: Vec<SlotOffer>) {
         let deadline = self.now.saturating_add(self.config.lease_ms);
+        let mut trust = Trust::default();
         let (mut old, draining) = match self.workers.remove(&worker) {
             Some(mut known) => {
+                trust = std::mem::take(&mut known.trust);
                 self.leave_host(worker, &known.host);
                 self.deadlines.remove(&(known.deadline, worker));
                 for (&index, slot) in &mut known.slots {
@@ -92,7 +95,8 @@ impl Scheduler {
         }
         self.deadlines.insert((deadline, worker));
         self.hosts.entry(host.clone()).or_default().insert(worker);
-        self.workers.insert(worker, Worker { host, session: Some(session), attached: true, draining, deadline, slots });
+        let session = Some(session);
+        self.workers.insert(worker, Worker { host, session, attached: true, draining, deadline, trust, slots });
         self.refresh_slots(worker);
     }
 
@@ -194,6 +198,9 @@ impl Scheduler {
             self.refresh_slot(slot);
         }
         if let Some(known) = self.workers.remove(&worker) {
+            if let Some((until, _)) = known.trust.aside {
+                self.set_aside.remove(&(until, worker));
+            }
             self.leave_host(worker, &known.host);
         }
     }

@@ -5,7 +5,7 @@
 //! and busy; `assign` and `plan` which trial goes to which slot; `leases` workers that come, live, go silent and leave;
 //! `attempts` how an attempt ends and what follows; `orders` what people ask for; `explain` why a trial waits;
 //! `replicas` idle slots that help
-//! running trials; `status` what watchers read; `fold` facts to records; `invariants` the whole state derived once more.
+//! running trials; `trust` workers on which everything fails; `status` what watchers read; `fold` facts to records; `invariants` the whole state derived once more.
 
 mod api;
 mod assign;
@@ -21,6 +21,7 @@ mod queue;
 mod replicas;
 mod state;
 mod status;
+mod trust;
 
 pub use api::{
     AskedLimit, AttemptEnd, Command, Config, Event, Fact, Millis, NewTrial, Refusal, ReplicaLimits, SlotOffer,
@@ -51,6 +52,10 @@ pub struct Scheduler {
     hosts: BTreeMap<String, BTreeSet<WorkerId>>,
     /// When each worker's leases end, soonest first.
     deadlines: BTreeSet<(Millis, WorkerId)>,
+    /// When each worker that is set aside is tried again, soonest first.
+    set_aside: BTreeSet<(Millis, WorkerId)>,
+    /// Why no lease is granted at the moment, if none is.
+    held: Option<String>,
     /// Sweeps that have a trial to run and may run it, the next one first.
     turns: BTreeSet<Turn>,
     /// The slots of attached workers that do not drain.
@@ -85,6 +90,8 @@ impl Scheduler {
             workers: BTreeMap::new(),
             hosts: BTreeMap::new(),
             deadlines: BTreeSet::new(),
+            set_aside: BTreeSet::new(),
+            held: None,
             turns: BTreeSet::new(),
             fleet: Fleet::default(),
             wishes: BTreeSet::new(),
@@ -133,13 +140,15 @@ impl Scheduler {
     #[must_use]
     pub fn next_timeout(&self) -> Option<Millis> {
         let lease_end = self.deadlines.first().map(|&(at, _)| at);
-        [lease_end, self.assign_at].into_iter().flatten().min()
+        let trusted = self.set_aside.first().map(|&(at, _)| at);
+        [lease_end, trusted, self.assign_at].into_iter().flatten().min()
     }
 
     /// Ends what has run out by `now`. Harmless when nothing has.
     pub fn handle_timeout(&mut self, now: Millis, commands: &mut Vec<Command>) {
         self.now = self.now.max(now);
         self.end_leases();
+        self.end_set_aside();
         if self.assign_at.is_some_and(|at| at <= self.now) {
             self.assign_due = true;
         }
@@ -177,6 +186,10 @@ impl Scheduler {
             Event::EpochFinished { token, epoch, duration_ms } => self.epoch_finished(token, epoch, duration_ms),
             Event::ChiefListening { token, address } => self.chief_listening(token, address),
             Event::AttemptEnded { token, end } => self.attempt_ended(token, end),
+            Event::LeasesHeld { reason } => {
+                self.hold(reason);
+                Ok(())
+            }
             Event::SweepLimited { sweep, max_concurrent_trials } => self.limit_sweep(&sweep, max_concurrent_trials),
             Event::SweepPaused { sweep } => self.pause_sweep(&sweep),
             Event::SweepResumed { sweep } => self.resume_sweep(&sweep),

@@ -8,6 +8,12 @@ use super::{
 use crate::ids::TrialId;
 
 impl Scheduler {
+    /// Grants no leases for that reason, or grants them again.
+    pub(super) fn hold(&mut self, reason: Option<String>) {
+        self.assign_due = true;
+        self.held = reason;
+    }
+
     pub(super) fn submit(&mut self, name: String, limits: SweepLimits, trials: &[NewTrial]) {
         let index = match self.sweep_by_name.get(&name) {
             Some(&index) => {

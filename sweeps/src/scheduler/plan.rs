@@ -63,6 +63,11 @@ impl<'a> Plan<'a> {
         self.free.into_iter().map(|(_, slot)| slot).collect()
     }
 
+    /// Whether a slot is free, and none of another worker.
+    pub(super) fn is_free_only_on(&self, worker: WorkerId) -> bool {
+        !self.free.is_empty() && self.free.iter().all(|(_, slot)| slot.worker == worker)
+    }
+
     /// Gives a trial to the slot that would finish it earliest; `None` if no slot is free.
     pub(super) fn assign(&mut self, expected: Expected, avoid: Option<WorkerId>) -> Option<Choice> {
         let fastest = *self.free.first()?;

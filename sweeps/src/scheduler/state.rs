@@ -3,6 +3,7 @@
 use super::fleet::{Place, Speed};
 use super::queue::{Queue, Turn};
 use super::replicas::Replicas;
+use super::trust::Trust;
 use super::{AskedLimit, Command, Fact, Millis, Scheduler, SweepLimits, TrialRecord, TrialState};
 use crate::ids::{SlotId, Token, TrialId, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,13 +100,14 @@ pub(super) struct Worker {
     pub(super) draining: bool,
     /// Its entry in [`Scheduler::deadlines`].
     pub(super) deadline: Millis,
+    pub(super) trust: Trust,
     pub(super) slots: BTreeMap<u32, Slot>,
 }
 
 impl Worker {
     /// Whether its slots may be given leases.
     pub(super) fn is_usable(&self) -> bool {
-        self.attached && !self.draining
+        self.attached && !self.draining && self.trust.aside.is_none()
     }
 
     /// The session that commands must reach; none while there is no stream.
@@ -213,6 +215,7 @@ impl Scheduler {
                 attached: false,
                 draining: false,
                 deadline,
+                trust: Trust::default(),
                 slots: BTreeMap::new(),
             });
             self.deadlines.insert((worker.deadline, slot.worker));

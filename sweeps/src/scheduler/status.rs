@@ -16,6 +16,9 @@ pub enum WorkerState {
     Disconnected,
     /// There; finishes what it holds and takes no more.
     Draining,
+    /// There, but given no leases for a while: everything fails there.
+    #[serde(rename = "set aside")]
+    SetAside,
 }
 
 /// One worker as it is now.
@@ -31,6 +34,8 @@ pub struct WorkerView<'a> {
     pub state: WorkerState,
     /// Whether it takes no more leases, there or not.
     pub draining: bool,
+    /// Why it is set aside, if it is.
+    pub set_aside: Option<&'a str>,
     /// Its slots, by index.
     pub slots: Vec<SlotView<'a>>,
 }
@@ -137,9 +142,11 @@ impl Scheduler {
 }
 
 fn view_worker(id: WorkerId, worker: &Worker) -> WorkerView<'_> {
+    let set_aside = worker.trust.aside.as_ref().map(|(_, reason)| reason.as_str());
     let state = match (worker.attached, worker.draining) {
         (false, _) => WorkerState::Disconnected,
         (true, true) => WorkerState::Draining,
+        (true, false) if set_aside.is_some() => WorkerState::SetAside,
         (true, false) => WorkerState::Attached,
     };
     let slots = worker.slots.iter().map(|(&index, slot)| SlotView {
@@ -155,6 +162,7 @@ fn view_worker(id: WorkerId, worker: &Worker) -> WorkerView<'_> {
         session: worker.session,
         state,
         draining: worker.draining,
+        set_aside,
         slots: slots.collect(),
     }
 }

@@ -13,6 +13,8 @@ pub(crate) struct Agent {
     pub(crate) up: bool,
     /// The whole node hangs until then; what reaches it waits.
     pub(crate) frozen_until: Millis,
+    /// Every trainer crashes there.
+    pub(crate) sick: bool,
     /// Tells the answer to its last join from answers to older ones.
     pub(crate) nonce: u64,
     pub(crate) session: Option<u64>,
@@ -85,7 +87,9 @@ impl World {
             self.agents[index].id = WorkerId(self.next_worker);
             self.next_worker += 1;
         }
+        let sick = self.chance(self.shape.agent_is_sick);
         let agent = &mut self.agents[index];
+        agent.sick = sick;
         agent.up = true;
         agent.generation += 1;
         let generation = agent.generation;
@@ -243,7 +247,7 @@ impl World {
 
     /// An epoch of a trainer is over, or the trainer.
     pub(crate) fn train(&mut self, index: usize, token: Token) {
-        let crashes = self.chance(self.shape.crash);
+        let crashes = self.chance(self.shape.crash) || self.chaos && self.agents[index].sick;
         let fails = self.chance(self.shape.fail);
         let Some((_, slot)) = self.agents[index].slot_training(token) else { return };
         let speed = slot.speed;

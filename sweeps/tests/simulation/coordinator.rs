@@ -16,7 +16,9 @@ impl World {
     }
 
     pub(crate) fn feed(&mut self, event: Event, commands: &mut Vec<Command>) -> Result<(), Refusal> {
-        let result = self.scheduler.handle(self.now, event, commands);
+        // Whoever tells the time may stumble.
+        let back_ms = if self.chance(self.shape.clock_stumbles) { self.rng.random_range(0..100_000) } else { 0 };
+        let result = self.scheduler.handle(self.now.saturating_sub(back_ms), event, commands);
         self.refused += u64::from(result.is_err());
         self.settle(std::mem::take(commands), result.is_ok());
         result
@@ -61,6 +63,7 @@ impl World {
                     self.push(session, Say::Drain);
                 }
                 Command::WorkerLost { .. } => {}
+                Command::WorkerSetAside { .. } => self.set_aside += 1,
                 Command::Remember(_) => unreachable!("the ledger keeps facts"),
             }
         }

@@ -217,7 +217,7 @@ impl Ledger {
                 }
             }
             Command::WorkerLost { worker, .. } => assert!(!self.holds_any(*worker), "{worker} is lost and holds"),
-            Command::Stop { .. } | Command::Drain { .. } | Command::Remember(_) => {}
+            Command::Stop { .. } | Command::Drain { .. } | Command::WorkerSetAside { .. } | Command::Remember(_) => {}
         }
     }
 

@@ -10,5 +10,6 @@ mod ledger;
 mod makespan;
 mod orders;
 mod replicas;
+mod trust;
 mod world;
 mod worlds;

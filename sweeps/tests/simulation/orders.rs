@@ -27,7 +27,7 @@ impl Orders {
         let Some(trial) = world.some_trial() else { return };
         let before = world.scheduler.trial(trial).map(|record| record.state.clone());
         let restarts = world.restarts;
-        let event = match world.rng.random_range(0..13) {
+        let event = match world.rng.random_range(0..16) {
             0 => Event::SweepPaused { sweep },
             1 | 2 => Event::SweepResumed { sweep },
             3 if world.rng.random_range(0..4) == 0 => Event::SweepCancelled { sweep },
@@ -51,6 +51,8 @@ impl Orders {
                 Some(worker) => Event::WorkerDrainAsked { worker },
                 None => return,
             },
+            12 => Event::LeasesHeld { reason: Some("no room".into()) },
+            13 | 14 => Event::LeasesHeld { reason: None },
             _ => {
                 let limit = world.rng.random_range(1..6);
                 self.sweeps[place].1.max_concurrent_trials = (limit < 5).then_some(limit);
@@ -88,6 +90,7 @@ impl Orders {
 
     /// Everything that was paused goes on; with `retry`, what failed or was cancelled too.
     pub(crate) fn release(&self, world: &mut World, retry: bool) {
+        assert_eq!(world.tell(Event::LeasesHeld { reason: None }), Ok(()));
         for (sweep, limits) in &self.sweeps {
             let (sweep, limits) = (sweep.clone(), limits.clone());
             let submitted = Event::SweepSubmitted { sweep: sweep.clone(), limits, trials: Vec::new() };

@@ -28,8 +28,11 @@ pub(crate) struct Shape {
     pub(crate) agent_freezes: u32,
     pub(crate) agent_drains: u32,
     pub(crate) agent_leaves: u32,
+    /// Chance of one start of an agent: everything crashes there until it dies, or the world heals.
+    pub(crate) agent_is_sick: u32,
     /// Chances of one event at the coordinator.
     pub(crate) coordinator_dies: u32,
+    pub(crate) clock_stumbles: u32,
     /// Chance of one report of a replica.
     pub(crate) replica_ends: u32,
     /// Check all invariants after so many events.
@@ -89,6 +92,8 @@ pub(crate) struct World {
     /// Of all commands, for comparing two runs.
     pub(crate) trace: Option<Vec<String>>,
     pub(crate) refused: u64,
+    /// Workers set aside.
+    pub(crate) set_aside: u64,
     pub(crate) config: Config,
     pub(crate) agents: Vec<Agent>,
     pub(crate) streams: BTreeMap<u64, Stream>,
@@ -115,6 +120,7 @@ impl World {
             restarts: 0,
             trace: None,
             refused: 0,
+            set_aside: 0,
             config,
             agents: Vec::new(),
             streams: BTreeMap::new(),
@@ -132,6 +138,7 @@ impl World {
                 generation: 0,
                 up: false,
                 frozen_until: 0,
+                sick: false,
                 nonce: 0,
                 session: None,
                 last_heard: 0,

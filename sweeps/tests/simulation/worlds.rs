@@ -19,7 +19,9 @@ const SMALL: Shape = Shape {
     agent_freezes: 6_000,
     agent_drains: 1_000,
     agent_leaves: 1_000,
+    agent_is_sick: 50_000,
     coordinator_dies: 800,
+    clock_stumbles: 10_000,
     replica_ends: 20_000,
     check_every: 1,
 };
@@ -90,18 +92,19 @@ fn small_worlds(seeds: std::ops::Range<u64>) {
         }
         return;
     }
-    let (mut refused, mut restarts, mut events, mut joined, mut adopted) = (0, 0, 0, 0, 0);
+    let (mut refused, mut restarts, mut events, mut joined, mut adopted, mut aside) = (0, 0, 0, 0, 0, 0);
     for seed in seeds {
         let world = live(seed, false);
         refused += world.refused;
         restarts += world.restarts;
         events += world.events;
+        aside += world.set_aside;
         joined += world.ledger.replicas_joined;
         adopted += world.ledger.replicas_adopted;
     }
     // Chaos that never bites would prove nothing.
     assert!(refused > 1_000 && restarts > 100 && events > 100_000, "{refused} {restarts} {events}");
-    assert!(joined > 1_000 && adopted > 20, "{joined} {adopted}");
+    assert!(joined > 1_000 && adopted > 20 && aside > 20, "{joined} {adopted} {aside}");
 }
 
 #[test]
@@ -147,7 +150,9 @@ const LARGE: Shape = Shape {
     agent_freezes: 200,
     agent_drains: 50,
     agent_leaves: 50,
+    agent_is_sick: 1_000,
     coordinator_dies: 0,
+    clock_stumbles: 1_000,
     replica_ends: 0,
     check_every: 100_000,
 };

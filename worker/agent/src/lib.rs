@@ -17,6 +17,7 @@ mod log_limit;
 pub mod metrics;
 mod outbox;
 mod process;
+mod scratch;
 #[cfg(test)]
 mod testing;
 pub mod trainers;
@@ -36,6 +37,14 @@ pub enum AgentError {
     /// The coordinator cannot be called.
     #[error(transparent)]
     Address(#[from] access::AddressError),
+    /// There is no place for checkpoints on their way.
+    #[error("the folder {folder} cannot be used: {source}", folder = folder.display())]
+    Folder {
+        /// Which.
+        folder: std::path::PathBuf,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
     /// The operating system refuses something basic.
     #[error("the thread that starts trainers cannot be started: {0}")]
     Thread(#[from] std::io::Error),
@@ -52,12 +61,12 @@ pub async fn run(config: Config, leave: mpsc::Receiver<Leave>) -> Result<Left, A
     let client = transfers::Client::new(bearer.on(endpoint.connect_lazy()));
     let folder = config.folder.clone();
     let folder_shown = config.credentials.as_ref().map(|credentials| credentials.folder().to_owned());
+    let scratch = scratch::Scratch::take(&folder).map_err(|source| AgentError::Folder { folder, source })?;
     let seed = config.worker.0;
     let tools = Arc::new(Tools { config, spawner: process::Spawner::new()?, client, events: events.clone() });
     let keeper = tokio::spawn(link::keep(endpoint, bearer, folder_shown, seed, events));
     let left = hub::Hub::new(tools).run(inbox, leave).await;
     keeper.abort();
-    // Scratch; the runtime may still hold a file of it.
-    let _ = tokio::fs::remove_dir_all(&folder).await;
+    drop(scratch);
     Ok(left)
 }

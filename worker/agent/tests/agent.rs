@@ -170,16 +170,20 @@ async fn a_checkpoint_is_fetched_before_the_trainer_starts() {
 }
 
 #[tokio::test]
-async fn a_checkpoint_that_is_damaged_or_gone_starts_nothing() {
+async fn a_trial_whose_checkpoint_is_damaged_or_gone_is_given_back_without_blame() {
     let mut scene = Scene::new("epoch 1").await;
     scene.state.lock().unwrap().checkpoints.insert(5, b"the weights".to_vec());
     scene.grant(7, |member| member.resume = Some(checkpoint(5, b"the weights so far"))).await;
     let (end, before) = scene.end().await;
-    assert!(crash_reason(&end).starts_with("checkpoint 5 (epoch 1) is damaged: 11 bytes with SHA-256 "), "{end:?}");
-    assert_eq!(words(&before), [""; 0]);
+    let reason = |end: &AttemptEnd| match end {
+        AttemptEnd::Lost { reason } => reason.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert!(reason(&end).starts_with("checkpoint 5 (epoch 1) is damaged: 11 bytes with SHA-256 "), "{end:?}");
+    assert_eq!(words(&before), [""; 0], "nothing was started");
     scene.grant(8, |member| member.resume = Some(checkpoint(6, b"x"))).await;
     let (end, _) = scene.end().await;
-    assert!(crash_reason(&end).contains("there is no checkpoint 6"), "{end:?}");
+    assert!(reason(&end).contains("there is no checkpoint 6"), "{end:?}");
 }
 
 #[tokio::test]

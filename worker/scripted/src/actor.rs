@@ -5,7 +5,7 @@ use crate::exchange::{self, Chief};
 use crate::metrics::{self, STEPS_PER_EPOCH};
 use crate::orders::Stops;
 use crate::voice::Voice;
-use proto::link::{Exchange, ExchangeRole, Member, Said, Start};
+use proto::link::{self, Exchange, ExchangeRole, Member, Said, Start};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use sweeps::metrics::{Axis, Goal, Point};
@@ -212,7 +212,23 @@ impl Role {
         let checkpoint =
             Checkpoint { scripted: true, key: self.member.trial.key.clone(), epoch: self.epochs_done, best: self.best };
         let step = u64::from(self.epochs_done) * STEPS_PER_EPOCH;
-        voice.say(&checkpoint.save(&self.folder, self.member.token, step, best)?)
+        let token = self.member.token;
+        let mut told = false;
+        loop {
+            let error = match checkpoint.save(&self.folder, token, step, best) {
+                Ok(said) => return voice.say(&said),
+                Err(error) => error,
+            };
+            if !error.chain().filter_map(|cause| cause.downcast_ref()).any(link::is_full) {
+                return Err(error);
+            }
+            if !told {
+                let text = format!("the disk is full, and training waits until there is room: {error:#}");
+                voice.say(&Said::Log { token: Some(token), text })?;
+                told = true;
+            }
+            std::thread::sleep(link::FULL_PAUSE);
+        }
     }
 
     fn stop(&self, reason: StopReason, voice: &Voice) -> anyhow::Result<AttemptEnd> {

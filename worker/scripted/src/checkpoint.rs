@@ -30,15 +30,19 @@ impl Checkpoint {
         let bytes = serde_json::to_vec(self)?;
         let number = SAVED.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!("trial-{}-attempt-{}-{number}.json", token.trial, token.attempt));
+        let part = path.with_extension("part");
         let write = || -> std::io::Result<()> {
-            let part = path.with_extension("part");
             let mut file = File::create(&part)?;
             file.write_all(&bytes)?;
             file.sync_all()?;
             std::fs::rename(&part, &path)?;
             File::open(folder)?.sync_all()
         };
-        write().with_context(|| format!("the checkpoint {} cannot be written", path.display()))?;
+        let written = write().inspect_err(|_| {
+            // What is half written is of no use, and the first error is the one to tell.
+            let _ = std::fs::remove_file(&part);
+        });
+        written.with_context(|| format!("the checkpoint {} cannot be written", path.display()))?;
         Ok(Said::CheckpointSaved {
             token,
             epoch: self.epoch,

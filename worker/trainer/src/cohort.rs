@@ -13,7 +13,7 @@ use crate::member::{DeviceBatch, Member, as_f64};
 use crate::speech::Speech;
 use anyhow::{Context, Result, ensure};
 use crossbeam_channel::Receiver;
-use proto::link::{ExchangeRole, Order, Said, Start};
+use proto::link::{self, ExchangeRole, Order, Said, Start};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -361,7 +361,7 @@ fn save(member: &mut Member, folder: &std::path::Path, best: bool, speech: &Spee
     let Member { token, progress, .. } = member;
     let name = format!("trial-{}-attempt-{}-step-{}.safetensors", token.trial, token.attempt, progress.step);
     let path = folder.join(name);
-    let saved = speech.alive_while(|| checkpoint::save(&path, &member.model, &member.trial, &member.progress))?;
+    let saved = speech.alive_while(|| save_when_there_is_room(member, &path, speech))?;
     speech.say(&Said::CheckpointSaved {
         token: member.token,
         path,
@@ -372,6 +372,26 @@ fn save(member: &mut Member, folder: &std::path::Path, best: bool, speech: &Spee
         best,
     });
     Ok(())
+}
+
+/// A full disk is waited for: nothing is lost, and the trial is not to blame.
+fn save_when_there_is_room(member: &Member, path: &std::path::Path, speech: &Speech) -> Result<checkpoint::Saved> {
+    let mut told = false;
+    loop {
+        let error = match checkpoint::save(path, &member.model, &member.trial, &member.progress) {
+            Ok(saved) => return Ok(saved),
+            Err(error) => error,
+        };
+        if !error.chain().filter_map(|cause| cause.downcast_ref()).any(link::is_full) {
+            return Err(error);
+        }
+        if !told {
+            let text = format!("the disk is full, and training waits until there is room: {error:#}");
+            speech.say(&Said::Log { token: Some(member.token), text });
+            told = true;
+        }
+        std::thread::sleep(link::FULL_PAUSE);
+    }
 }
 
 fn shares_data(member: &Member, other: &Member) -> bool {

@@ -155,11 +155,20 @@ impl Cohort {
         }
     }
 
-    /// The process is gone; members that had not ended have now, by this cause.
+    /// The process is gone; members that had not ended have now, by this cause. Of several, nobody knows which is to
+    /// blame, so none is.
     pub(crate) fn gone(&mut self, cause: &str) {
         self.process_gone = true;
+        let living = self.live().count();
+        let end = if living > 1 {
+            AttemptEnd::Lost {
+                reason: format!("{cause}; it trained {living} trials, and any of them may be the cause"),
+            }
+        } else {
+            AttemptEnd::Crashed { reason: cause.to_owned() }
+        };
         for member in &mut self.members {
-            member.end.get_or_insert_with(|| AttemptEnd::Crashed { reason: cause.to_owned() });
+            member.end.get_or_insert_with(|| end.clone());
         }
     }
 

@@ -97,9 +97,19 @@ struct Lease {
 impl Lease {
     /// Makes the folder and fetches the checkpoints to go on from.
     async fn prepare(&mut self, resumes: Vec<(Token, Option<wire::Checkpoint>)>) {
-        if let Err(error) = tokio::fs::create_dir_all(&self.folder).await {
+        while let Err(error) = tokio::fs::create_dir_all(&self.folder).await {
             let reason = format!("the folder {} cannot be made: {error}", self.folder.display());
-            self.end_all(&AttemptEnd::Crashed { reason });
+            if !link::is_full(&error) {
+                self.end_all(&AttemptEnd::Crashed { reason });
+                break;
+            }
+            tracing::warn!("{reason}; it is tried again until there is room");
+            if let Ok(Some(order)) = tokio::time::timeout(link::FULL_PAUSE, self.orders.recv()).await {
+                self.obey(order);
+            }
+            if self.cohort.live().next().is_none() {
+                break;
+            }
         }
         // The trainer may change its working folder.
         if let Ok(folder) = self.folder.canonicalize() {
@@ -118,7 +128,8 @@ impl Lease {
                     }
                     Some(Err(reason)) => {
                         self.log(token, vec![reason.clone()]).await;
-                        self.cohort.ended(token, AttemptEnd::Crashed { reason }, Instant::now());
+                        // No fault of the trial: it goes on from an older one, which the coordinator will name.
+                        self.cohort.ended(token, AttemptEnd::Lost { reason }, Instant::now());
                     }
                     None => {}
                 }
@@ -136,7 +147,7 @@ impl Lease {
     ) -> Option<Result<(), String>> {
         let client = self.tools.client.clone();
         let mut backoff = Backoff::new(token.trial.0 ^ self.tools.config.worker.0);
-        let mut damaged = 0;
+        let (mut damaged, mut told) = (0, false);
         loop {
             let result = {
                 let download = transfers::download(&client, checkpoint, path);
@@ -161,6 +172,10 @@ impl Lease {
                     if damaged >= DAMAGED_TRIES_MAX {
                         return Some(Err(why));
                     }
+                }
+                Err(TransferError::TryAgain(why)) if !told => {
+                    told = true;
+                    tracing::warn!("checkpoint {} is fetched again until it is there: {why}", checkpoint.id);
                 }
                 Err(TransferError::TryAgain(why)) => tracing::debug!("checkpoint {} waits: {why}", checkpoint.id),
             }

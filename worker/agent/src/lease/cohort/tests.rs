@@ -50,6 +50,27 @@ fn both_ending_at_once_still_leaves_one_for_the_process() {
 }
 
 #[test]
+fn of_several_that_died_together_none_is_blamed() {
+    let mut together = cohort(&[1, 2, 3]);
+    together.ended(token(3), AttemptEnd::Failed { reason: "loss is NaN".to_owned() }, Instant::now());
+    together.gone("exit code 139");
+    let ends = together.reports();
+    assert_eq!(ends.len(), 3);
+    for (of, end) in ends {
+        match end {
+            AttemptEnd::Failed { .. } => assert_eq!(of, token(3), "its own words count"),
+            AttemptEnd::Lost { reason } => {
+                assert_eq!(reason, "exit code 139; it trained 2 trials, and any of them may be the cause");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut alone = cohort(&[1]);
+    alone.gone("exit code 139");
+    assert_eq!(alone.reports(), [(token(1), crashed("exit code 139"))]);
+}
+
+#[test]
 fn an_end_waits_for_the_checkpoints() {
     let now = Instant::now();
     let mut cohort = cohort(&[7]);

@@ -1,0 +1,147 @@
+BEGIN;
+CREATE TABLE store (
+    id              TEXT PRIMARY KEY
+) STRICT;
+INSERT INTO "store" VALUES ('4e00b7dbedf0a60c61aebebce0193143');
+CREATE TABLE sweeps (
+    name            TEXT PRIMARY KEY,
+    description     TEXT NOT NULL,
+    file_name       TEXT NOT NULL,
+    yaml            TEXT NOT NULL,              -- as submitted last
+    spec_json       TEXT NOT NULL,              -- resolved
+    fingerprint     TEXT NOT NULL,              -- of all that must not change under this name
+    limits_json     TEXT NOT NULL,              -- sweeps::scheduler::SweepLimits
+    scripted        INTEGER NOT NULL,           -- 1: its numbers are made up by the scripted trainer
+    paused          INTEGER NOT NULL DEFAULT 0,
+    submitted_ms    INTEGER NOT NULL
+) STRICT;
+INSERT INTO "sweeps" VALUES ('old', '', 'sweep.yaml', 'name: old
+parameters:
+  alpha: {values: [1.0, 0.5]}
+  resolution: {values: [128]}
+data: {format: image_folder, train: photos, validation: {fraction: 0.25}, classes: 10}
+training: {epochs: 2}
+', '{"name":"old","description":"","method":"grid","metrics":[{"name":"val_top1","goal":"maximize"},{"name":"mult_adds","goal":"minimize"}],"network":"mobilenet","parameters":{"alpha":{"values":[1.0,0.5]},"resolution":{"values":[128]}},"seeds":[1],"data":{"format":"image_folder","train":"photos","validation":{"fraction":0.25},"classes":10,"seed":1,"broken_images_max":10,"crop":{"area":[0.25,1.0],"aspect":[0.75,1.333]},"flip":true,"color":{"brightness":0.125,"saturation":[0.5,1.5]},"evaluation_crop":0.875},"training":{"epochs":2,"batch_size":32,"optimizer":{"name":"rmsprop","decay":0.9,"momentum":0.9,"epsilon":1.0},"learning_rate":0.045,"schedule":{"name":"exponential","decay":0.94,"every_epochs":2.0,"warmup_epochs":0.0},"weight_decay":0.00004,"weight_decay_depthwise":0.0,"gradient_clip_norm":"none","dropout":0.001,"label_smoothing":0.0,"weight_ema":"none","activation":"relu6","batch_norm":{"epsilon":0.001,"decay":"auto","reestimate_batches":0},"init_std":0.09,"precision":"f32","replicas":1},"resources":{"slots":1,"priority":50,"packing":{"max_trials_per_slot":"auto"}},"max_concurrent_trials":"none","max_restarts":5,"max_losses":100,"checkpoint":{"every_epochs":1,"every_minutes":10.0,"keep":["best","latest"]}}', '5517716c234bc2b0312e8fc8a0797105', '{"priority":50,"max_concurrent_trials":null,"max_restarts":5,"max_losses":100}', 0, 0, 1795430858061);
+CREATE TABLE trials (
+    id              INTEGER PRIMARY KEY AUTOINCREMENT,
+    sweep           TEXT NOT NULL REFERENCES sweeps (name),
+    key             TEXT NOT NULL,              -- hash of resolved parameters and the data's fingerprint
+    number          INTEGER NOT NULL,           -- place in the sweep, from 1
+    alpha           REAL NOT NULL,
+    resolution      INTEGER NOT NULL,
+    seed            INTEGER NOT NULL,
+    parameters_json TEXT NOT NULL,
+    settings_json   TEXT NOT NULL,              -- sweeps::trial::Trial
+    mult_adds       INTEGER NOT NULL,
+    params          INTEGER NOT NULL,
+    epochs          INTEGER NOT NULL,
+    state           TEXT NOT NULL,              -- the word
+    state_json      TEXT NOT NULL,              -- sweeps::scheduler::TrialState
+    attempts        INTEGER NOT NULL DEFAULT 0,
+    restarts        INTEGER NOT NULL DEFAULT 0,
+    losses          INTEGER NOT NULL DEFAULT 0,
+    epochs_done     INTEGER NOT NULL DEFAULT 0,
+    best_epoch      INTEGER NOT NULL DEFAULT 0, -- by the sweep's first metric; 0: none yet
+    train_ms        INTEGER NOT NULL DEFAULT 0, -- spent in epochs, over all attempts
+    started_ms      INTEGER,
+    ended_ms        INTEGER,
+    UNIQUE (sweep, key)
+) STRICT;
+INSERT INTO "trials" VALUES (1, 'old', '4f096cbbd7916ad493c58201b573f0de', 1, 1.0, 128, 1, '{"alpha":1,"resolution":128}', '{"key":"4f096cbbd7916ad493c58201b573f0de","parameters":{"alpha":1,"resolution":128},"network":"mobilenet","alpha":1.0,"resolution":128,"seed":1,"data":{"format":"image_folder","train":"photos","validation":{"fraction":0.25},"classes":10,"seed":1,"broken_images_max":10,"crop":{"area":[0.25,1.0],"aspect":[0.75,1.333]},"flip":true,"color":{"brightness":0.125,"saturation":[0.5,1.5]},"evaluation_crop":0.875},"training":{"epochs":2,"batch_size":32,"optimizer":{"name":"rmsprop","decay":0.9,"momentum":0.9,"epsilon":1.0},"learning_rate":0.045,"schedule":{"name":"exponential","decay":0.94,"every_epochs":2.0,"warmup_epochs":0.0},"weight_decay":0.00004,"weight_decay_depthwise":0.0,"gradient_clip_norm":"none","dropout":0.001,"label_smoothing":0.0,"weight_ema":"none","activation":"relu6","batch_norm":{"epsilon":0.001,"decay":"auto","reestimate_batches":0},"init_std":0.09,"precision":"f32","replicas":1},"checkpoint":{"every_epochs":1,"every_minutes":10.0,"keep":["best","latest"]},"best":{"name":"val_top1","goal":"maximize"}}', 185387008, 3217226, 2, 'completed', '{"state":"completed"}', 1, 0, 0, 2, 1, 3000, 1795430858064, 1795430858117);
+INSERT INTO "trials" VALUES (2, 'old', '6056d29005daf2c8d5bd7a92e792da6d', 2, 0.5, 128, 1, '{"alpha":0.5,"resolution":128}', '{"key":"6056d29005daf2c8d5bd7a92e792da6d","parameters":{"alpha":0.5,"resolution":128},"network":"mobilenet","alpha":0.5,"resolution":128,"seed":1,"data":{"format":"image_folder","train":"photos","validation":{"fraction":0.25},"classes":10,"seed":1,"broken_images_max":10,"crop":{"area":[0.25,1.0],"aspect":[0.75,1.333]},"flip":true,"color":{"brightness":0.125,"saturation":[0.5,1.5]},"evaluation_crop":0.875},"training":{"epochs":2,"batch_size":32,"optimizer":{"name":"rmsprop","decay":0.9,"momentum":0.9,"epsilon":1.0},"learning_rate":0.045,"schedule":{"name":"exponential","decay":0.94,"every_epochs":2.0,"warmup_epochs":0.0},"weight_decay":0.00004,"weight_decay_depthwise":0.0,"gradient_clip_norm":"none","dropout":0.001,"label_smoothing":0.0,"weight_ema":"none","activation":"relu6","batch_norm":{"epsilon":0.001,"decay":"auto","reestimate_batches":0},"init_std":0.09,"precision":"f32","replicas":1},"checkpoint":{"every_epochs":1,"every_minutes":10.0,"keep":["best","latest"]},"best":{"name":"val_top1","goal":"maximize"}}', 48653312, 823722, 2, 'running', '{"state":"running","attempt":1,"slot":{"worker":1,"index":0},"stopping":null}', 1, 0, 0, 1, 1, 1500, 1795430858117, NULL);
+CREATE TABLE attempts (
+    trial           INTEGER NOT NULL REFERENCES trials (id),
+    attempt         INTEGER NOT NULL,           -- from 1
+    worker          TEXT NOT NULL,              -- 16 hexadecimal digits
+    slot            INTEGER NOT NULL,
+    host            TEXT NOT NULL,
+    device          TEXT NOT NULL,
+    threads         INTEGER,                    -- what follows is known once the trainer runs
+    instruction_set TEXT,
+    libtorch        TEXT,
+    resumed_epoch   INTEGER,
+    started_ms      INTEGER NOT NULL,
+    ended_ms        INTEGER,
+    end_json        TEXT,                       -- sweeps::scheduler::AttemptEnd
+    PRIMARY KEY (trial, attempt)
+) STRICT, WITHOUT ROWID;
+INSERT INTO "attempts" VALUES (1, 1, '0000000000000001', 0, 'host1', 'cpu', NULL, NULL, NULL, NULL, 1795430858064, 1795430858117, '{"end":"completed"}');
+INSERT INTO "attempts" VALUES (2, 1, '0000000000000001', 0, 'host1', 'cpu', NULL, NULL, NULL, NULL, 1795430858117, NULL, NULL);
+CREATE TABLE metrics (
+    trial           INTEGER NOT NULL,
+    name            TEXT NOT NULL,
+    step            INTEGER NOT NULL,
+    attempt         INTEGER NOT NULL,
+    value           REAL NOT NULL,
+    PRIMARY KEY (trial, name, step, attempt)
+) STRICT, WITHOUT ROWID;
+INSERT INTO "metrics" VALUES (1, 'images_per_second', 1, 1, 100.0);
+INSERT INTO "metrics" VALUES (1, 'images_per_second', 2, 1, 100.0);
+INSERT INTO "metrics" VALUES (1, 'val_top1', 1, 1, 0.75);
+INSERT INTO "metrics" VALUES (1, 'val_top1', 2, 1, 0.75);
+INSERT INTO "metrics" VALUES (2, 'images_per_second', 1, 1, 100.0);
+INSERT INTO "metrics" VALUES (2, 'val_top1', 1, 1, 0.75);
+CREATE TABLE checkpoints (
+    id              INTEGER PRIMARY KEY AUTOINCREMENT,
+    trial           INTEGER NOT NULL REFERENCES trials (id),
+    attempt         INTEGER NOT NULL,
+    epoch           INTEGER NOT NULL,
+    step            INTEGER NOT NULL,
+    bytes           INTEGER NOT NULL,
+    sha256          TEXT NOT NULL,
+    file            TEXT NOT NULL,              -- below the artifacts folder
+    best            INTEGER NOT NULL,
+    latest          INTEGER NOT NULL,
+    saved_ms        INTEGER NOT NULL,
+    UNIQUE (trial, sha256)                      -- sent twice, kept once
+) STRICT;
+INSERT INTO "checkpoints" VALUES (1, 1, 1, 1, 10, 7, '9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c', 'old/trial-1/epoch-0001-step-000010-9a129038.safetensors', 1, 1, 1795430858111);
+INSERT INTO "checkpoints" VALUES (3, 2, 1, 1, 10, 7, '9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c', 'old/trial-2/epoch-0001-step-000010-9a129038.safetensors', 1, 1, 1795430858121);
+CREATE TABLE events (
+    sequence        INTEGER PRIMARY KEY AUTOINCREMENT,
+    time_ms         INTEGER NOT NULL,
+    sweep           TEXT NOT NULL,              -- empty: of no sweep
+    trial           INTEGER,
+    json            TEXT NOT NULL               -- sweeps::event::Happening
+) STRICT;
+INSERT INTO "events" VALUES (1, 1795430858061, 'old', NULL, '{"kind":"sweep_submitted","trials":2,"trials_new":2}');
+INSERT INTO "events" VALUES (2, 1795430858064, '', NULL, '{"kind":"worker_joined","worker":1,"host":"host1","devices":["cpu"]}');
+INSERT INTO "events" VALUES (3, 1795430858064, 'old', 1, '{"kind":"trial_changed","state":{"state":"running","attempt":1,"slot":{"worker":1,"index":0},"stopping":null}}');
+INSERT INTO "events" VALUES (4, 1795430858064, 'old', 1, '{"kind":"attempt_started","attempt":1,"worker":1,"host":"host1","device":"cpu"}');
+INSERT INTO "events" VALUES (5, 1795430858108, 'old', 1, '{"kind":"epoch_finished","attempt":1,"epoch":1,"points":[{"name":"val_top1","step":1,"value":0.75},{"name":"images_per_second","step":1,"value":100.0}]}');
+INSERT INTO "events" VALUES (6, 1795430858111, 'old', 1, '{"kind":"checkpoint_saved","attempt":1,"epoch":1,"bytes":7,"best":true}');
+INSERT INTO "events" VALUES (7, 1795430858112, 'old', 1, '{"kind":"epoch_finished","attempt":1,"epoch":2,"points":[{"name":"val_top1","step":2,"value":0.75},{"name":"images_per_second","step":2,"value":100.0}]}');
+INSERT INTO "events" VALUES (8, 1795430858117, 'old', 1, '{"kind":"trial_changed","state":{"state":"completed"}}');
+INSERT INTO "events" VALUES (9, 1795430858117, 'old', 2, '{"kind":"trial_changed","state":{"state":"running","attempt":1,"slot":{"worker":1,"index":0},"stopping":null}}');
+INSERT INTO "events" VALUES (10, 1795430858117, 'old', 1, '{"kind":"attempt_ended","attempt":1,"end":"completed"}');
+INSERT INTO "events" VALUES (11, 1795430858117, 'old', 2, '{"kind":"attempt_started","attempt":1,"worker":1,"host":"host1","device":"cpu"}');
+INSERT INTO "events" VALUES (12, 1795430858119, 'old', 2, '{"kind":"epoch_finished","attempt":1,"epoch":1,"points":[{"name":"val_top1","step":1,"value":0.75},{"name":"images_per_second","step":1,"value":100.0}]}');
+INSERT INTO "events" VALUES (13, 1795430858121, 'old', 2, '{"kind":"checkpoint_saved","attempt":1,"epoch":1,"bytes":7,"best":true}');
+CREATE TABLE logs (
+    id              INTEGER PRIMARY KEY AUTOINCREMENT,
+    trial           INTEGER NOT NULL,
+    attempt         INTEGER NOT NULL,
+    time_ms         INTEGER NOT NULL,
+    text            TEXT NOT NULL
+) STRICT;
+CREATE TABLE _sqlx_migrations (
+    version BIGINT PRIMARY KEY,
+    description TEXT NOT NULL,
+    installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    success BOOLEAN NOT NULL,
+    checksum BLOB NOT NULL,
+    execution_time BIGINT NOT NULL
+);
+INSERT INTO "_sqlx_migrations" VALUES (20261123000001, 'store', '2026-11-23 10:47:38', 1, X'B334BE90D544884D658263D859F7BE4CFCF67FD9A0FDADFDECD66A699958C47854BD6D19A03C0FE2CB8D874FA04D981D', 981294);
+CREATE INDEX trials_by_state ON trials (sweep, state);
+CREATE VIEW newest_metrics AS
+SELECT trial, name, step, attempt, value
+FROM metrics AS m
+WHERE attempt = (SELECT max(attempt) FROM metrics WHERE trial = m.trial AND name = m.name AND step = m.step);
+CREATE INDEX events_by_sweep ON events (sweep, sequence);
+CREATE INDEX logs_by_trial ON logs (trial, id);
+DELETE FROM sqlite_sequence;
+INSERT INTO "sqlite_sequence" VALUES ('trials', 2);
+INSERT INTO "sqlite_sequence" VALUES ('events', 13);
+INSERT INTO "sqlite_sequence" VALUES ('checkpoints', 3);
+COMMIT;
