@@ -1,4 +1,5 @@
 //! Stores that are checked, copied, and of older versions.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -67,7 +67,7 @@ fn a_full_disk_under_store_and_checkpoints_stops_nothing_for_good() {
         let output = stage.command("alpharho").args(arguments).args(["--coordinator", &address]).output().unwrap();
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     };
-    ask(&["submit", &stage.sweep("full", "1, 0.5", 8, "script: [{do: sleep, ms: 200}]")]);
+    ask(&["submit", &stage.sweep("full", "1, 0.5", 30, "script: [{do: sleep, ms: 200}]")]);
     let _worker = stage.worker(&address, &[]);
     wait_for("an epoch", || {
         let status: Value = serde_json::from_str(&ask(&["status", "full", "--json"])).ok()?;
@@ -87,7 +87,7 @@ fn a_full_disk_under_store_and_checkpoints_stops_nothing_for_good() {
     for trial in [1, 2] {
         assert_eq!(attempts(&events, trial), ["completed"], "trial {trial}");
         let epochs: Vec<u64> = epochs_of(&events, trial).into_values().flatten().collect();
-        assert_eq!(epochs, (1..=8).collect::<Vec<_>>(), "trial {trial}");
+        assert_eq!(epochs, (1..=30).collect::<Vec<_>>(), "trial {trial}");
     }
 }
 

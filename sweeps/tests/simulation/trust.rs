@@ -20,18 +20,18 @@ fn trains(bench: &Bench, worker: u64) -> Option<(u64, u32)> {
 }
 
 fn crash(bench: &mut Bench, worker: u64) -> Vec<Command> {
-    let (trial, attempt) = trains(bench, worker).unwrap();
+    let (trial, attempt) = trains(bench, worker).expect("it trains something");
     let end = AttemptEnd::Crashed { reason: "no such library".into() };
     bench.ok(Event::AttemptEnded { token: token(trial, attempt), end })
 }
 
 fn finish_epoch(bench: &mut Bench, worker: u64, epoch: u32) {
-    let (trial, attempt) = trains(bench, worker).unwrap();
+    let (trial, attempt) = trains(bench, worker).expect("it trains something");
     bench.ok(Event::EpochFinished { token: token(trial, attempt), epoch, duration_ms: 10 });
 }
 
 fn state(bench: &Bench, worker: u64) -> WorkerState {
-    bench.scheduler.worker(WorkerId(worker)).unwrap().state
+    bench.scheduler.worker(WorkerId(worker)).expect("a known worker").state
 }
 
 fn is_set_aside(commands: &[Command], worker: u64) -> bool {
@@ -48,7 +48,7 @@ fn a_worker_on_which_everything_fails_is_set_aside_and_its_trials_are_not_blamed
     let mut victims = Vec::new();
     for step in 1..=3 {
         finish_epoch(&mut bench, 2, step);
-        victims.push(trains(&bench, 1).unwrap().0);
+        victims.push(trains(&bench, 1).expect("it trains something").0);
         let commands = crash(&mut bench, 1);
         assert_eq!(is_set_aside(&commands, 1), step == 3, "{commands:?}");
     }
