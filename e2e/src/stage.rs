@@ -243,7 +243,8 @@ impl Stage {
         let events = watcher.told();
         // 3: it is over, and trials of it failed.
         assert!(matches!(status.code(), Some(0 | 3)), "watch: {status}: {}", watcher.process.written());
-        assert_eq!(events.last().map(|event| event.kind.as_str()), Some("sweep_over"));
+        // A worker that was believed dead may say something still.
+        assert!(events.iter().any(|event| event.kind == "sweep_over"), "it is not over");
         events
     }
 
