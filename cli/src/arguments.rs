@@ -254,12 +254,20 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub(crate) enum Store {
     /// Look for damage: in the database, between its rows, in the checkpoints that it names
+    #[command(after_help = "\
+Examples:
+  alpharho store check
+  alpharho store check --quick --json")]
     Check {
         /// Compare only the lengths of checkpoints, not their hashes
         #[arg(long)]
         quick: bool,
     },
     /// Copy it as it is in one moment into a folder that is not there yet
+    #[command(after_help = "\
+Examples:
+  alpharho store backup /backups/2026-11-23
+  alpharho store backup copy --no-checkpoints")]
     Backup {
         /// The folder
         #[arg(value_hint = ValueHint::DirPath)]
