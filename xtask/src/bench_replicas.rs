@@ -129,20 +129,27 @@ fn until(events: &mut impl Iterator<Item = Result<Value>>, kind: &str) -> Result
 
 /// Lets the trainer of a worker work a quarter of the time, until the trial is over.
 fn slow_down(worker: u32, is_over: &AtomicBool) -> Result<()> {
+    let mut stops = 0;
     while !is_over.load(Ordering::Relaxed) {
-        let children = fs::read_to_string(format!("/proc/{worker}/task/{worker}/children")).unwrap_or_default();
-        let trainer = children.split_whitespace().next().and_then(|number| Pid::from_raw(number.parse().ok()?));
-        let Some(trainer) = trainer else {
+        let Some(trainer) = child(worker) else {
             thread::sleep(LOOK);
             continue;
         };
         // It may have ended meanwhile.
-        let _ = kill_process(trainer, Signal::STOP);
+        stops += u32::from(kill_process(trainer, Signal::STOP).is_ok());
         thread::sleep(STANDS);
         let _ = kill_process(trainer, Signal::CONT);
         thread::sleep(WORKS);
     }
+    ensure!(stops > 0, "the trainer that should have been slowed was never found");
     Ok(())
+}
+
+/// A process that any thread of another has started.
+fn child(parent: u32) -> Option<Pid> {
+    let threads = fs::read_dir(format!("/proc/{parent}/task")).ok()?;
+    let mut children = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    children.find_map(|numbers| Pid::from_raw(numbers.split_whitespace().next()?.parse().ok()?))
 }
 
 /// Reads to the end of the trial; means over the epochs that two have trained from the beginning.
