@@ -1,5 +1,6 @@
 //! The slots that may be used, kept so that the best one for a trial is found without looking at all of them.
 
+use super::state::{Slot, Worker};
 use super::{Millis, Scheduler};
 use crate::ids::SlotId;
 use std::cmp::Reverse;
@@ -50,6 +51,18 @@ pub(super) enum Place {
     },
 }
 
+impl Place {
+    /// Where a worker's slot belongs.
+    pub(super) fn of(worker: &Worker, slot: &Slot) -> Self {
+        let speed = slot.speed.millionths;
+        match &slot.lease {
+            _ if !worker.is_usable() => Self::Unusable,
+            None => Self::Free { speed },
+            Some(lease) => Self::Busy { speed, free_at: lease.free_at },
+        }
+    }
+}
+
 /// Slots of about the same speed: 16 classes an octave.
 pub(super) type SpeedClass = u64;
 
@@ -62,7 +75,7 @@ pub(super) fn speed_class(millionths: u64) -> SpeedClass {
 /// A busy slot whose end is estimated: when it will be free, how fast it is, which.
 pub(super) type BusySlot = (Millis, u64, SlotId);
 
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub(super) struct Fleet {
     /// Measured and free, fastest first.
     pub(super) free: BTreeSet<(Reverse<u64>, SlotId)>,
@@ -151,6 +164,40 @@ impl Fleet {
         }
     }
 
+    /// For tests: these slots, each in its place, and nothing else.
+    pub(super) fn check(&self, slots: impl Iterator<Item = (SlotId, Place)>) {
+        let mut sums = Self::default();
+        let (mut free, mut free_unmeasured, mut busy) = (0, 0, 0);
+        for (id, place) in slots {
+            sums.count(place, 1);
+            let found = match place {
+                Place::Unusable | Place::Busy { free_at: None, .. } => true,
+                Place::Free { speed: Some(speed) } => {
+                    free += 1;
+                    self.free.contains(&(Reverse(speed), id))
+                }
+                Place::Free { speed: None } => {
+                    free_unmeasured += 1;
+                    self.free_unmeasured.contains(&id)
+                }
+                Place::Busy { speed, free_at: Some(free_at) } => {
+                    let speed = speed.unwrap_or(0);
+                    busy += 1;
+                    sums.busy_until += u128::from(free_at) * u128::from(speed);
+                    sums.busy_speed += u128::from(speed);
+                    let class = self.busy.get(&class_or_none(speed));
+                    class.is_some_and(|slots| slots.contains(&(free_at, speed, id)))
+                }
+            };
+            assert!(found, "{id} is not where it belongs: {place:?}");
+        }
+        assert_eq!((self.free.len(), self.free_unmeasured.len()), (free, free_unmeasured), "free slots");
+        assert_eq!(self.busy.values().map(BTreeSet::len).sum::<usize>(), busy, "busy slots");
+        assert!(self.busy.values().all(|slots| !slots.is_empty()), "a class of speeds without slots");
+        let of = |fleet: &Self| (fleet.slots, fleet.measured, fleet.measured_speed, fleet.busy_until, fleet.busy_speed);
+        assert_eq!(of(self), of(&sums), "sums over the fleet");
+    }
+
     fn count(&mut self, place: Place, change: i64) {
         let speed = match place {
             Place::Unusable => return,
@@ -173,14 +220,7 @@ impl Scheduler {
     /// Where the slot belongs.
     pub(super) fn place_of(&self, id: SlotId) -> Place {
         let Some(worker) = self.workers.get(&id.worker) else { return Place::Unusable };
-        let Some(slot) = worker.slots.get(&id.index).filter(|_| worker.is_usable()) else {
-            return Place::Unusable;
-        };
-        let speed = slot.speed.millionths;
-        match &slot.lease {
-            None => Place::Free { speed },
-            Some(lease) => Place::Busy { speed, free_at: lease.free_at },
-        }
+        worker.slots.get(&id.index).map_or(Place::Unusable, |slot| Place::of(worker, slot))
     }
 
     /// Puts the slot where it belongs; after every change of its lease, its speed or its worker.

@@ -1,10 +1,12 @@
 //! The whole state derived once more, from trials and workers alone. A new bug becomes a line here.
+//!
+//! An index is right when each thing has its entry there and there are as many entries as things: so nothing is built
+//! anew for comparison, and millions of events can be checked.
 
-use super::fleet::Fleet;
-use super::state::{RUNNING, Worker, state_index};
+use super::fleet::Place;
+use super::state::{PENDING, RUNNING, state_index};
 use super::{Scheduler, TrialState};
-use crate::ids::{SlotId, Token, TrialId, WorkerId};
-use std::collections::BTreeSet;
+use crate::ids::{SlotId, Token};
 
 impl Scheduler {
     /// Checks every cross-reference. For tests: it walks over everything, and panics with what is wrong.
@@ -43,72 +45,73 @@ impl Scheduler {
 
     fn check_sweeps(&self) {
         assert_eq!(self.sweeps.len(), self.sweep_by_name.len(), "a sweep without a name, or twice");
-        let mut counted = 0;
+        let (mut counted, mut turns) = (0, 0);
         for (index, sweep) in self.sweeps.iter().enumerate() {
             assert_eq!(self.sweep_by_name.get(&sweep.name), Some(&index), "sweep {} is not found", sweep.name);
-            let mut queue: Vec<(u64, TrialId)> = Vec::new();
+            let mut work = 0;
             for (state, trials) in sweep.by_state.iter().enumerate() {
                 counted += trials.len();
                 for id in trials {
-                    assert!(self.trials.contains_key(id), "trial {id} of sweep {} is unknown", sweep.name);
-                    let Some(entry) = self.trials.get(id) else { continue };
-                    assert_eq!(state_index(&entry.record.state), state, "trial {id} is counted as another state");
+                    let entry = self.trials.get(id);
+                    let known = entry.map(|entry| state_index(&entry.record.state));
+                    assert_eq!(known, Some(state), "trial {id} of sweep {} is unknown or in another state", sweep.name);
+                    let Some(entry) = entry else { continue };
                     assert_eq!(entry.sweep, index, "trial {id} is counted in another sweep");
-                    if entry.record.state == TrialState::Pending {
-                        queue.push((entry.work(), *id));
+                    if state == PENDING {
+                        assert!(sweep.queue.contains(entry.work(), *id), "trial {id} is pending and not queued");
+                        work += u128::from(entry.work());
                     }
                 }
             }
-            queue.sort_by_key(|&(work, id)| (std::cmp::Reverse(work), id));
-            assert_eq!(sweep.queue.iter().collect::<Vec<_>>(), queue, "queue of sweep {}", sweep.name);
-            let work: u128 = queue.iter().map(|&(work, _)| u128::from(work)).sum();
+            assert_eq!(sweep.queue.len(), sweep.by_state[PENDING].len(), "queue of sweep {}", sweep.name);
             assert_eq!(sweep.queue.work(), work, "queued work of sweep {}", sweep.name);
             assert_eq!(sweep.turn, self.turn_of(index), "turn of sweep {}", sweep.name);
+            if let Some(turn) = &sweep.turn {
+                turns += 1;
+                assert!(self.turns.contains(turn), "sweep {} has a turn and is not among those that do", sweep.name);
+            }
         }
         assert_eq!(counted, self.trials.len(), "a trial is in no state, or in two");
-        let turns: BTreeSet<_> = self.sweeps.iter().filter_map(|sweep| sweep.turn).collect();
-        assert_eq!(turns, self.turns, "turns");
+        assert_eq!(turns, self.turns.len(), "turns");
     }
 
     /// A slot trains at most one trial, and that trial knows it; deadlines are those of the workers.
     fn check_workers(&self) {
-        let deadlines: BTreeSet<_> = self.workers.iter().map(|(&id, worker)| (worker.deadline, id)).collect();
-        assert_eq!(deadlines, self.deadlines, "deadlines");
-        let aside = |(&id, worker): (&WorkerId, &Worker)| Some((worker.trust.aside.as_ref()?.0, id));
-        let aside: BTreeSet<_> = self.workers.iter().filter_map(aside).collect();
-        assert_eq!(aside, self.set_aside, "workers that are set aside");
-        let mut leases = 0;
+        assert_eq!(self.workers.len(), self.deadlines.len(), "deadlines");
+        let (mut leases, mut aside) = (0, 0);
         for (&worker, known) in &self.workers {
+            assert!(self.deadlines.contains(&(known.deadline, worker)), "deadline of worker {worker}");
+            if let Some(&(until, _)) = known.trust.aside.as_ref() {
+                aside += 1;
+                assert!(self.set_aside.contains(&(until, worker)), "worker {worker} is set aside, for ever");
+            }
             assert!(!known.attached || known.session.is_some(), "worker {worker} is attached by no session");
             for (&index, slot) in &known.slots {
+                assert_eq!(slot.place, Place::of(known, slot), "place of slot {index} of worker {worker}");
                 let Some(lease) = &slot.lease else { continue };
                 leases += 1;
                 let id = SlotId { worker, index };
                 assert_eq!(self.current(lease.token), Ok(id), "{id} trains what does not run there");
             }
         }
+        assert_eq!(aside, self.set_aside.len(), "workers that are set aside");
         let running: usize = self.sweeps.iter().map(|sweep| sweep.by_state[RUNNING].len()).sum();
         let replicas: usize = self.trials.values().map(|entry| entry.replicas.slots.len()).sum();
         assert_eq!(leases, running + replicas, "leases, running trials and replicas");
     }
 
     fn check_fleet(&self) {
-        let mut fleet = Fleet::default();
-        for (&worker, known) in &self.workers {
-            for (&index, slot) in &known.slots {
-                let id = SlotId { worker, index };
-                assert_eq!(slot.place, self.place_of(id), "place of {id}");
-                fleet.insert(id, slot.place);
-            }
-        }
-        assert_eq!(fleet, self.fleet, "the fleet");
+        let slots = self.workers.iter().flat_map(|(&worker, known)| {
+            known.slots.iter().map(move |(&index, slot)| (SlotId { worker, index }, slot.place))
+        });
+        self.fleet.check(slots);
         if !self.fleet.has_free() && self.surplus.is_empty() {
             assert!(self.waits.is_empty(), "trials wait for a better slot while none can be had");
         }
         // Whoever could run waits for a reason, and the reason is looked at again.
         if self.held.is_none() && self.fleet.has_free() && !self.turns.is_empty() {
             assert!(self.assign_at.is_some(), "a slot is free, a trial is pending, and nobody will look again");
-            let awaited = self.fleet.busy.values().any(|slots| !slots.is_empty());
+            let awaited = !self.fleet.busy.is_empty();
             let due = self.assign_at.is_some_and(|at| at <= self.now);
             assert!(
                 awaited || due || !self.has_room(),

@@ -172,11 +172,17 @@ impl Scheduler {
 
     /// Ends the leases of all workers whose time is over.
     pub(super) fn end_leases(&mut self) {
-        while let Some(&(deadline, worker)) = self.deadlines.first()
-            && deadline <= self.now
-        {
-            let attached = self.workers.get(&worker).is_some_and(|known| known.attached);
-            let (what, reason) = if attached {
+        let overdue = self.deadlines.iter().take_while(|(deadline, _)| *deadline <= self.now);
+        let overdue: Vec<WorkerId> = overdue.map(|&(_, worker)| worker).collect();
+        let mut lost = Vec::with_capacity(overdue.len());
+        for worker in overdue {
+            let Some(known) = self.workers.get_mut(&worker) else { continue };
+            // Of several, none is told any more what becomes of another's trials.
+            let was_attached = std::mem::take(&mut known.attached);
+            lost.push((worker, was_attached));
+        }
+        for (worker, was_attached) in lost {
+            let (what, reason) = if was_attached {
                 ("was lost: it said nothing for a whole lease", "it said nothing for a whole lease")
             } else {
                 ("was lost: its stream closed and it did not come back", "its stream closed and it did not come back")

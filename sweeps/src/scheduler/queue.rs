@@ -25,6 +25,10 @@ impl Queue {
         }
     }
 
+    pub(super) fn contains(&self, work: u64, trial: TrialId) -> bool {
+        self.order.contains(&(Reverse(work), trial))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.order.len()
     }

@@ -449,7 +449,7 @@ impl Scheduler {
         let (wish, is_surplus) = (wish_of(trial, entry), entry.surplus_count() > 0);
         let starts = entry.record.chief_address.is_none() && matches!(entry.record.state, TrialState::Running { .. });
         if !starts {
-            self.starting.remove(&trial);
+            self.stop_keeping_slots(trial);
         }
         let Some(entry) = self.trials.get_mut(&trial) else { return };
         let replicas = &mut entry.replicas;
@@ -479,19 +479,30 @@ impl Scheduler {
             self.wishes.remove(&wish);
         }
         self.surplus.remove(&trial);
-        self.starting.remove(&trial);
+        self.stop_keeping_slots(trial);
+    }
+
+    /// What was kept for it is there for others, also when its own slot does not become free (its worker is away or
+    /// drains).
+    fn stop_keeping_slots(&mut self, trial: TrialId) {
+        self.assign_due |= self.starting.remove(&trial).is_some();
     }
 
     /// For tests: everything about replicas derived once more.
     pub(super) fn check_replicas(&self) {
-        let wishes: BTreeSet<Wish> = self.trials.iter().filter_map(|(&id, entry)| wish_of(id, entry)).collect();
-        assert_eq!(wishes, self.wishes, "trials that wish for replicas");
-        let with_surplus = self.trials.iter().filter(|(_, entry)| entry.surplus_count() > 0);
-        assert_eq!(with_surplus.map(|(&id, _)| id).collect::<BTreeSet<_>>(), self.surplus, "replicas to spare");
+        let (mut wishes, mut with_surplus) = (0, 0);
         for (&id, entry) in &self.trials {
             let (record, replicas) = (&entry.record, &entry.replicas);
             assert_eq!(replicas.wish, wish_of(id, entry), "wish of trial {id}");
-            assert_eq!(replicas.is_surplus, self.surplus.contains(&id), "surplus of trial {id}");
+            if let Some(wish) = &replicas.wish {
+                wishes += 1;
+                assert!(self.wishes.contains(wish), "trial {id} wishes for replicas, unheard");
+            }
+            assert_eq!(replicas.is_surplus, entry.surplus_count() > 0, "surplus of trial {id}");
+            if replicas.is_surplus {
+                with_surplus += 1;
+                assert!(self.surplus.contains(&id), "trial {id} has replicas to spare, unseen");
+            }
             let runs = matches!(record.state, TrialState::Running { .. });
             assert!(runs || record.chief_address.is_none(), "trial {id} does not run and has a chief");
             assert!(runs || !self.starting.contains_key(&id), "slots are kept for trial {id}, which does not run");
@@ -509,6 +520,7 @@ impl Scheduler {
                 assert_eq!(token, Some(Token::replica(id, record.attempts, number)), "{slot} does not train it");
             }
         }
+        assert_eq!((wishes, with_surplus), (self.wishes.len(), self.surplus.len()), "wishes, and replicas to spare");
         for (host, workers) in &self.hosts {
             assert!(!workers.is_empty(), "a host without workers");
             for worker in workers {

@@ -15,6 +15,8 @@ pub(crate) struct Agent {
     pub(crate) frozen_until: Millis,
     /// Every trainer crashes there.
     pub(crate) sick: bool,
+    /// Of its calls, the newest that has arrived.
+    pub(crate) newest_arrived: u64,
     /// Tells the answer to its last join from answers to older ones.
     pub(crate) nonce: u64,
     pub(crate) session: Option<u64>,
@@ -87,7 +89,7 @@ impl World {
             self.agents[index].id = WorkerId(self.next_worker);
             self.next_worker += 1;
         }
-        let sick = self.chance(self.shape.agent_is_sick);
+        let sick = self.chance("agent_is_sick", self.shape.agent_is_sick);
         let agent = &mut self.agents[index];
         agent.sick = sick;
         agent.up = true;
@@ -113,15 +115,15 @@ impl World {
 
     pub(crate) fn beat(&mut self, index: usize) {
         let generation = self.agents[index].generation;
-        if self.chance(self.shape.agent_dies) {
+        if self.chance("agent_dies", self.shape.agent_dies) {
             self.die(index);
             return;
         }
-        if self.chance(self.shape.agent_freezes) {
+        if self.chance("agent_freezes", self.shape.agent_freezes) {
             let freeze_ms = self.rng.random_range(0..20 * self.shape.heartbeat_ms);
             self.agents[index].frozen_until = self.now + freeze_ms;
         }
-        if self.chance(self.shape.agent_drains) {
+        if self.chance("agent_drains", self.shape.agent_drains) {
             self.agents[index].draining = true;
             if let Some(session) = self.agents[index].session {
                 self.call(index, Call::Draining { session });
@@ -130,7 +132,7 @@ impl World {
         let agent = &self.agents[index];
         let idle = agent.draining && agent.holding().is_empty();
         if let Some(session) = agent.session {
-            if idle || self.chance(self.shape.agent_leaves) {
+            if idle || self.chance("agent_leaves", self.shape.agent_leaves) {
                 self.call(index, Call::Left { session });
                 self.die(index);
                 return;
@@ -216,7 +218,7 @@ impl World {
 
     /// A replica helps for another while, or ends.
     fn help(&mut self, index: usize, token: Token) {
-        let ends = self.chance(self.shape.replica_ends);
+        let ends = self.chance("replica_ends", self.shape.replica_ends);
         let attempt = Token::chief(token.trial, token.attempt);
         let end = if ends {
             AttemptEnd::Stopped
@@ -233,7 +235,7 @@ impl World {
     pub(crate) fn plan_epoch(&mut self, index: usize, token: Token) {
         let jitter = self.rng.random_range(0.95..1.05);
         let hang_ms = 10 * self.shape.heartbeat_ms;
-        let hangs = self.chance(self.shape.hang);
+        let hangs = self.chance("hang", self.shape.hang);
         let generation = self.agents[index].generation;
         let Some((_, slot)) = self.agents[index].slot_training(token) else { return };
         let Some(training) = &mut slot.training else { return };
@@ -247,8 +249,8 @@ impl World {
 
     /// An epoch of a trainer is over, or the trainer.
     pub(crate) fn train(&mut self, index: usize, token: Token) {
-        let crashes = self.chance(self.shape.crash) || self.chaos && self.agents[index].sick;
-        let fails = self.chance(self.shape.fail);
+        let crashes = self.chance("crash", self.shape.crash) || self.chaos && self.agents[index].sick;
+        let fails = self.chance("fail", self.shape.fail);
         let Some((_, slot)) = self.agents[index].slot_training(token) else { return };
         let speed = slot.speed;
         let Some(training) = &mut slot.training else { return };

@@ -16,9 +16,16 @@ impl World {
     }
 
     pub(crate) fn feed(&mut self, event: Event, commands: &mut Vec<Command>) -> Result<(), Refusal> {
+        if self.chance("clock_jumps", self.shape.clock_jumps) {
+            self.jump_clock();
+        }
         // Whoever tells the time may stumble.
-        let back_ms = if self.chance(self.shape.clock_stumbles) { self.rng.random_range(0..100_000) } else { 0 };
-        let result = self.scheduler.handle(self.now.saturating_sub(back_ms), event, commands);
+        let back_ms = if self.chance("clock_stumbles", self.shape.clock_stumbles) {
+            self.rng.random_range(0..100_000)
+        } else {
+            0
+        };
+        let result = self.scheduler.handle(self.clock().saturating_sub(back_ms), event, commands);
         self.refused += u64::from(result.is_err());
         self.settle(std::mem::take(commands), result.is_ok());
         result
@@ -33,7 +40,7 @@ impl World {
         if let Some(trace) = &mut self.trace {
             trace.extend(commands.iter().map(|command| format!("{} {command:?}", self.now)));
         }
-        let dies = self.chance(self.shape.coordinator_dies);
+        let dies = self.chance("coordinator_dies", self.shape.coordinator_dies);
         let how = if dies { self.rng.random_range(0..3) } else { 2 };
         if how == 0 {
             self.restart();
@@ -63,7 +70,7 @@ impl World {
                     self.push(session, Say::Drain);
                 }
                 Command::WorkerLost { .. } => {}
-                Command::WorkerSetAside { .. } => self.set_aside += 1,
+                Command::WorkerSetAside { .. } => self.met("set_aside"),
                 Command::Remember(_) => unreachable!("the ledger keeps facts"),
             }
         }
@@ -89,6 +96,23 @@ impl World {
         self.scheduler.sweeps().map(record).collect()
     }
 
+    /// What was told is all that is needed to know the same.
+    pub(crate) fn check_fold(&self) {
+        assert_eq!(fold(&self.ledger.facts), self.known(), "the facts folded, and what was lived through");
+    }
+
+    /// For good, by up to 8 seconds: many leases.
+    fn jump_clock(&mut self) {
+        let octave = self.rng.random_range(1..=13);
+        let by_ms = self.rng.random_range(0..1i64 << octave);
+        if self.rng.random_bool(0.5) {
+            self.clock_ahead += by_ms;
+        } else {
+            self.clock_ahead -= by_ms;
+            self.met("clock_jumps_back");
+        }
+    }
+
     fn check_newest_session(&self, worker: WorkerId, session: u64) {
         let known = self.scheduler.worker(worker).and_then(|view| view.session);
         assert_eq!(known, Some(session), "a command for a session that is not current");
@@ -97,9 +121,11 @@ impl World {
     /// The coordinator's process is replaced by one that knows what the facts say.
     pub(crate) fn restart(&mut self) {
         self.restarts += 1;
+        // The clock of another process begins anew.
+        self.clock_ahead = self.rng.random_range(0..10_000) - self.now.cast_signed();
         let records = fold(&self.ledger.facts);
         self.ledger.forget_replicas();
-        self.scheduler = Scheduler::restore(self.config, self.now, records);
+        self.scheduler = Scheduler::restore(self.config, self.clock(), records);
         for (id, record) in &self.ledger.trials {
             assert_eq!(self.scheduler.trial(*id), Some(record), "the facts folded");
         }
@@ -129,7 +155,7 @@ impl World {
                 let joined = self.feed(event.clone(), &mut commands);
                 assert_eq!(joined, Ok(()), "a newer session joins");
                 // The same event twice is as good as once.
-                if self.chance(self.shape.doubled) && restarts == self.restarts {
+                if self.chance("doubled", self.shape.doubled) && restarts == self.restarts {
                     let _ = self.feed(event, &mut commands);
                 }
             }

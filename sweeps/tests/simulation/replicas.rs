@@ -147,6 +147,34 @@ fn what_a_trial_must_have_comes_before_pending_trials_and_is_kept_while_it_start
 }
 
 #[test]
+fn slots_kept_for_a_trial_that_ended_on_a_worker_that_is_away_are_given_on_at_once() {
+    let leaves: [fn() -> Event; 2] = [
+        || Event::WorkerDraining { worker: WorkerId(1), session: 1 },
+        || Event::WorkerDisconnected { worker: WorkerId(1), session: 1 },
+    ];
+    for leave in leaves {
+        let mut bench = Bench::with(3);
+        let commands = bench.ok(submit("grid", LIMITS, &[1], (3, 3)));
+        assert_eq!(grants(&commands), [(1, 1, token(1, 1))]);
+        assert_eq!(grants(&bench.ok(submit("more", LIMITS, &[2], (1, 1)))), [], "two slots are kept");
+        assert_eq!(grants(&bench.ok(leave())), [], "its chief may still come to listen");
+        bench.now += 1;
+        let commands = bench.ok(ended(1, 1, AttemptEnd::Completed));
+        assert_eq!(grants(&commands), [(2, 1, token(2, 1))], "{:?}", leave());
+    }
+}
+
+#[test]
+fn of_workers_lost_at_once_none_is_told_what_becomes_of_anothers_trials() {
+    let mut bench = helped(2, 2);
+    let commands = bench.at(CONFIG.lease_ms);
+    let lost = |command: &&Command| matches!(command, Command::WorkerLost { .. });
+    assert_eq!(commands.iter().filter(lost).count(), 2, "{commands:?}");
+    assert_eq!(left(&commands), [(replica(1, 1, 1), "the attempt is over")]);
+    assert_eq!(stops(&commands), [], "nobody is there to be told");
+}
+
+#[test]
 fn a_trial_that_lacks_replicas_takes_those_that_others_can_spare() {
     let mut bench = helped(4, 8);
     bench.ok(join(5, 1, "node", &[]));

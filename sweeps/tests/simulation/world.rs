@@ -32,7 +32,9 @@ pub(crate) struct Shape {
     pub(crate) agent_is_sick: u32,
     /// Chances of one event at the coordinator.
     pub(crate) coordinator_dies: u32,
+    /// A time from the past is told once; the clock moves for good, forward or backward.
     pub(crate) clock_stumbles: u32,
+    pub(crate) clock_jumps: u32,
     /// Chance of one report of a replica.
     pub(crate) replica_ends: u32,
     /// Check all invariants after so many events.
@@ -64,7 +66,7 @@ pub(crate) enum Say {
 }
 
 pub(crate) enum Item {
-    Call { agent: usize, id: WorkerId, slots: usize, call: Call },
+    Call { agent: usize, sent: u64, id: WorkerId, slots: usize, call: Call },
     Say { agent: usize, generation: u32, session: Option<u64>, say: Say },
     Closed { worker: WorkerId, session: u64 },
     Beat { agent: usize, generation: u32 },
@@ -83,6 +85,8 @@ pub(crate) struct Stream {
 pub(crate) struct World {
     pub(crate) shape: Shape,
     pub(crate) now: Millis,
+    /// How far the coordinator's clock is ahead of `now`.
+    pub(crate) clock_ahead: i64,
     pub(crate) rng: ChaCha8Rng,
     pub(crate) scheduler: Scheduler,
     pub(crate) ledger: Ledger,
@@ -92,8 +96,8 @@ pub(crate) struct World {
     /// Of all commands, for comparing two runs.
     pub(crate) trace: Option<Vec<String>>,
     pub(crate) refused: u64,
-    /// Workers set aside.
-    pub(crate) set_aside: u64,
+    /// How often each fault happened.
+    pub(crate) met: BTreeMap<&'static str, u64>,
     pub(crate) config: Config,
     pub(crate) agents: Vec<Agent>,
     pub(crate) streams: BTreeMap<u64, Stream>,
@@ -112,6 +116,7 @@ impl World {
         let mut world = Self {
             shape,
             now: 0,
+            clock_ahead: 0,
             rng: ChaCha8Rng::seed_from_u64(seed),
             scheduler: Scheduler::new(config),
             ledger: Ledger::default(),
@@ -120,7 +125,7 @@ impl World {
             restarts: 0,
             trace: None,
             refused: 0,
-            set_aside: 0,
+            met: BTreeMap::new(),
             config,
             agents: Vec::new(),
             streams: BTreeMap::new(),
@@ -139,6 +144,7 @@ impl World {
                 up: false,
                 frozen_until: 0,
                 sick: false,
+                newest_arrived: 0,
                 nonce: 0,
                 session: None,
                 last_heard: 0,
@@ -153,8 +159,27 @@ impl World {
         world
     }
 
-    pub(crate) fn chance(&mut self, millionths: u32) -> bool {
-        self.chaos && self.rng.random_range(0..1_000_000) < millionths
+    /// Whether that fault happens now, where that many of a million are wanted.
+    pub(crate) fn chance(&mut self, fault: &'static str, millionths: u32) -> bool {
+        let happens = self.chaos && self.rng.random_range(0..1_000_000) < millionths;
+        if happens {
+            self.met(fault);
+        }
+        happens
+    }
+
+    pub(crate) fn met(&mut self, fault: &'static str) {
+        *self.met.entry(fault).or_default() += 1;
+    }
+
+    /// What the coordinator's clock shows.
+    pub(crate) fn clock(&self) -> Millis {
+        self.now.saturating_add_signed(self.clock_ahead)
+    }
+
+    /// When, by the world's time, the coordinator's clock will show that.
+    fn when_clock_shows(&self, at: Millis) -> Millis {
+        at.saturating_add_signed(-self.clock_ahead)
     }
 
     /// Runs the world until `end`, or until all trials are over if `until_over`.
@@ -164,7 +189,7 @@ impl World {
                 return;
             }
             let next_item = self.queue.first_key_value().map(|(&(at, _), _)| at);
-            let next_timeout = self.scheduler.next_timeout().map(|at| at.max(self.away_until));
+            let next_timeout = self.scheduler.next_timeout().map(|at| self.when_clock_shows(at).max(self.away_until));
             let Some(next) = next_item.into_iter().chain(next_timeout).min() else { return };
             if next > end {
                 self.now = end;
@@ -173,7 +198,7 @@ impl World {
             self.now = self.now.max(next);
             if next_timeout.is_some_and(|at| at <= next) {
                 let mut commands = Vec::new();
-                self.scheduler.handle_timeout(self.now, &mut commands);
+                self.scheduler.handle_timeout(self.clock(), &mut commands);
                 self.settle(commands, true);
             } else if let Some((_, item)) = self.queue.pop_first() {
                 self.step(item);
@@ -181,11 +206,11 @@ impl World {
         }
     }
 
-    /// No more chaos: everybody is up, the network only delays.
+    /// No more chaos: everybody is up, the network only delays. Who is frozen thaws in time: waking it now would let
+    /// what comes next overtake what waits for it.
     pub(crate) fn heal(&mut self) {
         self.chaos = false;
         for agent in 0..self.agents.len() {
-            self.agents[agent].frozen_until = self.now;
             if !self.agents[agent].up {
                 self.at(self.now, Item::Up { agent });
             }
@@ -199,7 +224,7 @@ impl World {
 
     pub(crate) fn delay(&mut self) -> Millis {
         let usual = self.rng.random_range(1..=self.shape.delay_ms_max);
-        if self.chance(self.shape.late) {
+        if self.chance("late", self.shape.late) {
             usual + self.rng.random_range(0..12 * self.shape.heartbeat_ms)
         } else {
             usual
@@ -209,7 +234,7 @@ impl World {
     /// On a stream: in order, possibly twice; if it is lost, so is all that follows.
     pub(crate) fn push(&mut self, session: u64, say: Say) {
         let delay = self.delay();
-        let (lost, doubled) = (self.chance(self.shape.lost), self.chance(self.shape.doubled));
+        let (lost, doubled) = (self.chance("lost", self.shape.lost), self.chance("doubled", self.shape.doubled));
         let Some(stream) = self.streams.get_mut(&session) else { return };
         if stream.broken {
             return;
@@ -239,17 +264,18 @@ impl World {
     }
 
     pub(crate) fn call(&mut self, agent: usize, call: Call) {
-        let (lost, doubled) = (self.chance(self.shape.lost), self.chance(self.shape.doubled));
+        let (lost, doubled) = (self.chance("lost", self.shape.lost), self.chance("doubled", self.shape.doubled));
         let copies = if lost { 0 } else { 1 + u32::from(doubled) };
         for _ in 0..copies {
             let delay = self.delay();
             let (id, slots) = (self.agents[agent].id, self.agents[agent].slots.len());
-            self.at(self.now + delay, Item::Call { agent, id, slots, call: call.clone() });
+            let sent = self.next_item;
+            self.at(self.now + delay, Item::Call { agent, sent, id, slots, call: call.clone() });
         }
     }
 
     pub(crate) fn answer(&mut self, agent: usize, say: Say) {
-        if !self.chance(self.shape.lost) {
+        if !self.chance("lost", self.shape.lost) {
             let delay = self.delay();
             let generation = self.agents[agent].generation;
             self.at(self.now + delay, Item::Say { agent, generation, session: None, say });
@@ -258,8 +284,11 @@ impl World {
 
     pub(crate) fn step(&mut self, item: Item) {
         match item {
-            Item::Call { agent, id, slots, call } => {
+            Item::Call { agent, sent, id, slots, call } => {
                 if self.now >= self.away_until {
+                    if sent < std::mem::replace(&mut self.agents[agent].newest_arrived, sent) {
+                        self.met("reordered");
+                    }
                     self.take_call(agent, id, slots, call);
                 }
             }
@@ -313,7 +342,7 @@ impl World {
     pub(crate) fn describe(&self) -> String {
         let mut text = String::new();
         for record in self.ledger.open().take(20) {
-            let why = self.scheduler.explain(self.now, record.trial.id);
+            let why = self.scheduler.explain(self.clock(), record.trial.id);
             text += &format!("{record:?} waits: {why:?}\n");
         }
         for view in self.scheduler.workers().take(20) {

@@ -4,6 +4,7 @@ use crate::orders::Orders;
 use crate::world::{Shape, World};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
 use sweeps::scheduler::SweepLimits;
 
 const SMALL: Shape = Shape {
@@ -22,6 +23,7 @@ const SMALL: Shape = Shape {
     agent_is_sick: 50_000,
     coordinator_dies: 800,
     clock_stumbles: 10_000,
+    clock_jumps: 1_000,
     replica_ends: 20_000,
     check_every: 1,
 };
@@ -37,11 +39,12 @@ impl Drop for Seed {
     }
 }
 
-/// Chaos, then healing, then everything must end; gives back the world.
+/// Chaos, then healing, then everything must end; gives back the world. 20 workers, or any number up to that.
 fn live(seed: u64, trace: bool) -> World {
     let _seed = Seed(seed);
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
-    let workers = 1 + rng.random_range(0..20) * rng.random_range(0..20) / 20;
+    let drawn = 1 + rng.random_range(0..20) * rng.random_range(0..20) / 20;
+    let workers = if seed < SEEDS { 20 } else { drawn };
     let speeds = (0..workers).map(|_| (0..rng.random_range(1..=3)).map(|_| rng.random_range(0.5..2.0)).collect());
     let mut world = World::new(seed, SMALL, speeds.collect());
     world.trace = trace.then(Vec::new);
@@ -58,22 +61,26 @@ fn live(seed: u64, trace: bool) -> World {
     let replicas_max = if seed.is_multiple_of(3) { 1 } else { 4 };
     let mut orders = Orders { sweeps, next_trial: 1, epochs_max: 4, replicas_max };
     for sweep in 0..orders.sweeps.len() {
-        let count = world.rng.random_range(1..12);
+        // More than there are slots, or fewer.
+        let count = world.rng.random_range(1..12) * if workers > 10 { 2 } else { 1 };
         orders.submit(&mut world, sweep, count);
     }
-    let chaos_end = rng.random_range(2_000..12_000);
+    let chaos_end = rng.random_range(2_000..9_000);
     while world.now < chaos_end {
         let pause_ms = world.rng.random_range(50..2_000);
         world.run(world.now + pause_ms, false);
         orders.give(&mut world);
+        world.check_fold();
     }
     world.heal();
-    world.run(world.now + 5_000, false);
+    // Whoever is frozen thaws, and the last late message comes.
+    world.run(world.now + 2_500, false);
     orders.release(&mut world, false);
     finish(&mut world);
     orders.release(&mut world, true);
     finish(&mut world);
     world.scheduler.check_invariants();
+    world.check_fold();
     world.ledger.demand_all_completed();
     world
 }
@@ -84,6 +91,28 @@ fn finish(world: &mut World) {
     assert!(world.ledger.all_over(), "trials that never ended, at {}:\n{}", world.now, world.describe());
 }
 
+/// Every fault must be met, and bite: chaos that never does would prove nothing.
+const FAULTS: [&str; 18] = [
+    "lost",
+    "doubled",
+    "late",
+    "reordered",
+    "crash",
+    "fail",
+    "hang",
+    "agent_dies",
+    "agent_freezes",
+    "agent_drains",
+    "agent_leaves",
+    "agent_is_sick",
+    "set_aside",
+    "replica_ends",
+    "coordinator_dies",
+    "clock_stumbles",
+    "clock_jumps",
+    "clock_jumps_back",
+];
+
 fn small_worlds(seeds: std::ops::Range<u64>) {
     if let Ok(seed) = std::env::var("ALPHARHO_SEED") {
         let seed = seed.parse().expect("ALPHARHO_SEED is a number");
@@ -92,44 +121,57 @@ fn small_worlds(seeds: std::ops::Range<u64>) {
         }
         return;
     }
-    let (mut refused, mut restarts, mut events, mut joined, mut adopted, mut aside) = (0, 0, 0, 0, 0, 0);
+    let count = seeds.end - seeds.start;
+    let (mut refused, mut restarts, mut events, mut joined, mut adopted) = (0, 0, 0, 0, 0);
+    let mut met = BTreeMap::<_, u64>::new();
     for seed in seeds {
         let world = live(seed, false);
         refused += world.refused;
-        restarts += world.restarts;
+        restarts += u64::from(world.restarts);
         events += world.events;
-        aside += world.set_aside;
         joined += world.ledger.replicas_joined;
         adopted += world.ledger.replicas_adopted;
+        for (fault, times) in world.met {
+            *met.entry(fault).or_default() += times;
+        }
     }
-    // Chaos that never bites would prove nothing.
-    assert!(refused > 1_000 && restarts > 100 && events > 100_000, "{refused} {restarts} {events}");
-    assert!(joined > 1_000 && adopted > 20 && aside > 20, "{joined} {adopted} {aside}");
+    println!(
+        "{count} worlds, {events} events, {refused} refused, {joined} replicas joined, {adopted} adopted, {met:?}"
+    );
+    for fault in FAULTS {
+        assert!(met.get(fault).is_some_and(|&times| times > count / 20), "{fault} in {count} worlds: {met:?}");
+    }
+    assert!(refused > 3 * count && restarts > count / 4 && events > 250 * count, "{refused} {restarts} {events}");
+    assert!(joined > 3 * count && adopted > count / 20, "{joined} {adopted}");
 }
 
-#[test]
-fn small_worlds_end_well_1() {
-    small_worlds(0..400);
+/// Of worlds with 20 workers. Those with greater seeds have fewer, which then have more to do.
+const SEEDS: u64 = 10_000;
+
+macro_rules! small_worlds {
+    ($($name:ident: $seeds:expr;)*) => {
+        $(#[test]
+        fn $name() {
+            small_worlds($seeds);
+        })*
+    };
 }
 
-#[test]
-fn small_worlds_end_well_2() {
-    small_worlds(400..800);
-}
-
-#[test]
-fn small_worlds_end_well_3() {
-    small_worlds(800..1_200);
-}
-
-#[test]
-fn small_worlds_end_well_4() {
-    small_worlds(1_200..1_600);
+small_worlds! {
+    small_worlds_end_well_1: 0..1_250;
+    small_worlds_end_well_2: 1_250..2_500;
+    small_worlds_end_well_3: 2_500..3_750;
+    small_worlds_end_well_4: 3_750..5_000;
+    small_worlds_end_well_5: 5_000..6_250;
+    small_worlds_end_well_6: 6_250..7_500;
+    small_worlds_end_well_7: 7_500..8_750;
+    small_worlds_end_well_8: 8_750..SEEDS;
+    small_worlds_of_fewer_workers_end_well: SEEDS..SEEDS + 1_600;
 }
 
 #[test]
 fn the_same_seed_gives_the_same_commands() {
-    for seed in 0..10 {
+    for seed in (0..SEEDS).step_by(100) {
         let (one, other) = (live(seed, true), live(seed, true));
         assert!(one.trace.as_ref().is_some_and(|trace| trace.len() > 20));
         assert_eq!(one.trace, other.trace, "seed {seed}");
@@ -153,6 +195,7 @@ const LARGE: Shape = Shape {
     agent_is_sick: 1_000,
     coordinator_dies: 0,
     clock_stumbles: 1_000,
+    clock_jumps: 0,
     replica_ends: 0,
     check_every: 100_000,
 };
