@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "Event",
         "TokenStatus",
     ];
-    let mut builder = tonic_prost_build::configure().btree_map(".");
+    let mut builder = tonic_prost_build::configure().btree_map(".").codec_path("crate::codec::SmallBuffers");
     for message in printed {
         builder = builder.type_attribute(format!(".alpharho.v1.{message}"), "#[derive(serde::Serialize)]");
     }

@@ -108,7 +108,8 @@ const NAP_MAX: Duration = Duration::from_secs(60);
 /// Until the token of a caller ends; for ever where callers need none.
 pub(crate) async fn ended(caller: Option<Caller>) -> Status {
     match caller {
-        Some(caller) => caller.ended().await,
+        // Boxed: where callers need none, it takes no room.
+        Some(caller) => Box::pin(caller.ended()).await,
         None => std::future::pending().await,
     }
 }

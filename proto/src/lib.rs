@@ -5,6 +5,7 @@
 //! `proto/gradients.proto`; [`link`] is what an agent and its trainer say to each
 //! other over a pipe.
 
+mod codec;
 pub mod convert;
 pub mod link;
 

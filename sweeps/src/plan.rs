@@ -76,11 +76,11 @@ impl Plan {
     /// # Errors
     /// When a trial's layers do not make a network; not for sweeps that [`crate::spec::parse`] accepted.
     pub fn new(sweep: &Sweep) -> Result<Self, NetworkError> {
-        let trials = sweep.expand();
         let classes = sweep.data.classes;
         let mut costs: BTreeMap<(u64, u32), Cost> = BTreeMap::new();
-        let mut rows = Vec::with_capacity(trials.len());
-        for (index, trial) in trials.iter().enumerate() {
+        let mut rows = Vec::new();
+        let (mut saved, kept) = (0, sweep.checkpoint.keep.len() as u64);
+        for (index, trial) in sweep.expand().enumerate() {
             let cell = (trial.alpha.to_bits(), trial.resolution);
             let cost = match costs.get(&cell) {
                 Some(cost) => *cost,
@@ -90,15 +90,13 @@ impl Plan {
                     cost
                 }
             };
-            rows.push(row(index + 1, trial, cost));
+            saved += checkpoint_bytes(cost.params, &trial.training) * kept;
+            rows.push(row(index + 1, &trial, cost));
         }
         let mult_adds_epochs: f64 = rows.iter().map(work).sum();
         for row in &mut rows {
             row.compute_share = work(row) / mult_adds_epochs;
         }
-        let kept = sweep.checkpoint.keep.len() as u64;
-        let saved = rows.iter().zip(&trials).map(|(row, trial)| checkpoint_bytes(row.params, &trial.training) * kept);
-        let checkpoint_bytes = saved.sum();
         let axes = sweep.parameters.keys().filter(|name| name.starts_with("training.")).cloned().collect();
         let mut plan = Self {
             sweep: sweep.name.clone(),
@@ -108,7 +106,7 @@ impl Plan {
             axes,
             rows,
             mult_adds_epochs,
-            checkpoint_bytes,
+            checkpoint_bytes: saved,
             notes: Vec::new(),
         };
         plan.notes = render::notes(&plan, sweep);

@@ -6,6 +6,7 @@ use crate::spec::model::{Checkpoint, Data, ScriptStep, Sweep, Training, Variant}
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A trial with every setting decided. Its canonical JSON is what its key hashes, what the store keeps and
 /// what a trainer is given.
@@ -50,20 +51,17 @@ impl Sweep {
     /// a larger `trials` gives the same ones first.
     ///
     /// Of a sweep that [`crate::spec::parse`] accepted every point makes a trial; of one put together by hand,
-    /// points without a fitting α, ρ or training are left out.
-    #[must_use]
-    pub fn expand(&self) -> Vec<Trial> {
+    /// points without a fitting α, ρ or training are left out. Made one by one: all of them would take kilobytes each.
+    pub fn expand(&self) -> impl Iterator<Item = Trial> {
         let training = json!(self.training);
-        let fixed = Fixed::of(self);
-        let mut trials = Vec::new();
-        for point in expand::points(self) {
-            let Some(trial) = self.trial(&training, point) else { continue };
-            let training = canonical::text(&json!(trial.training));
-            for seed in &self.seeds {
-                trials.push(Trial { seed: *seed, key: fixed.key(&trial, &training, *seed), ..trial.clone() });
-            }
-        }
-        trials
+        let fixed = Arc::new(Fixed::of(self));
+        let trials = expand::points(self).into_iter().filter_map(move |point| self.trial(&training, point));
+        trials.flat_map(move |trial| {
+            let (training, fixed) = (canonical::text(&json!(trial.training)), Arc::clone(&fixed));
+            let of_seed =
+                move |seed: &u64| Trial { seed: *seed, key: fixed.key(&trial, &training, *seed), ..trial.clone() };
+            self.seeds.iter().map(of_seed)
+        })
     }
 
     /// The trial of a point, without seed and key.

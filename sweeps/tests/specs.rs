@@ -49,14 +49,14 @@ fn good_files_are_read_and_survive_json() {
 #[test]
 fn good_files_have_trials_with_keys_of_their_own() {
     for (path, sweep) in good() {
-        let trials = sweep.expand();
+        let trials: Vec<_> = sweep.expand().collect();
         assert!(!trials.is_empty(), "{}", path.display());
         let mut keys: Vec<&str> = trials.iter().map(|trial| trial.key.as_str()).collect();
         keys.sort_unstable();
         keys.dedup();
         assert_eq!(keys.len(), trials.len(), "{}", path.display());
         assert!(keys.iter().all(|key| key.len() == 32 && key.chars().all(|c| c.is_ascii_hexdigit())));
-        assert_eq!(sweep.expand(), trials, "the same file gives the same trials");
+        assert_eq!(sweep.expand().collect::<Vec<_>>(), trials, "the same file gives the same trials");
         for trial in trials {
             let json = serde_json::to_string(&trial).unwrap();
             assert_eq!(serde_json::from_str::<sweeps::trial::Trial>(&json).unwrap(), trial);

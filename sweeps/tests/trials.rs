@@ -22,7 +22,7 @@ fn with(text: &str, old: &str, new: &str) -> String {
 }
 
 fn trials(text: &str) -> Vec<Trial> {
-    sweep(text).expand()
+    sweep(text).expand().collect()
 }
 
 fn keys(trials: &[Trial]) -> BTreeSet<String> {

@@ -47,7 +47,7 @@ struct Measured {
 pub(crate) fn gradients(house: &House) -> Result<()> {
     let mut steps = Steps::default();
     let libtorch = steps.step("setup", || setup(house, &Wanted { cuda: false, data: Vec::new() }))?;
-    let python = steps.step("peers", || peers::environment(house))?;
+    let python = steps.step("peers", || peers::environment(house, &peers::WEIGHTS))?;
     let build = ["build", "--release", "--package", "alpharho-gradients", "--example", "bench"];
     steps.run("build", &mut cargo(house, &libtorch, &build)?)?;
     let mut bench = house.command(house.target().join("release/examples/bench"));

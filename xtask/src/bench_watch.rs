@@ -42,10 +42,10 @@ struct Loaded {
 pub(crate) fn watch(house: &House) -> Result<()> {
     let mut steps = Steps::default();
     let libtorch = steps.step("setup", || setup(house, &Wanted { cuda: false, data: Vec::new() }))?;
-    let python = steps.step("peers", || peers::environment(house))?;
+    let python = steps.step("peers", || peers::environment(house, &peers::WEIGHTS))?;
     let build = ["build", "--release", "--bin", "alpharho"];
     steps.run("build", &mut cargo(house, &libtorch, &build)?)?;
-    let build = ["build", "--release", "--package", "alpharho-coordinator", "--example", "large"];
+    let build = ["build", "--release", "--package", "alpharho-coordinator", "--example", "load"];
     steps.run("build stores", &mut cargo(house, &libtorch, &build)?)?;
     let alpharho = house.target().join("release/alpharho");
     let folder = house.state.join("bench/watch");
@@ -55,8 +55,8 @@ pub(crate) fn watch(house: &House) -> Result<()> {
         remove_folder(&place)?;
         fs::create_dir_all(&place)?;
         let store = place.join("store.db");
-        let mut make = house.command(house.target().join("release/examples/large"));
-        make.arg(&store).args([sweep, &seeds.to_string(), &epochs.to_string()]);
+        let mut make = house.command(house.target().join("release/examples/load"));
+        make.arg("fill").arg(&store).args([sweep, &seeds.to_string(), &epochs.to_string()]);
         steps.run("store", &mut make)?;
         // Of its own, so that only the dashboard is measured.
         let coordinator = background::coordinator(house, &alpharho, &store)?;

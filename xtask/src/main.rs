@@ -2,6 +2,7 @@
 
 mod background;
 mod bench;
+mod bench_control_plane;
 mod bench_replicas;
 mod bench_watch;
 mod chaos;
@@ -98,7 +99,8 @@ enum Task {
     },
     /// Measure, beside peers or physical limits in the same run
     #[command(
-        after_help = "Examples:\n  cargo xtask bench gradients\n  cargo xtask bench replicas\n  cargo xtask bench watch"
+        after_help = "Examples:\n  cargo xtask bench gradients\n  cargo xtask bench replicas\n  cargo xtask bench watch\n  \
+        cargo xtask bench control-plane"
     )]
     Bench {
         /// What
@@ -114,6 +116,9 @@ enum Bench {
     Gradients,
     /// One trial trained by two replicas, one of them slow: async keeps its pace, sync does not; takes 5 minutes
     Replicas,
+    /// Trials, metric points, heartbeats and leases that a coordinator bears, and its start with a large store; beside Ray
+    /// Tune, Optuna and `HyperQueue`; takes 12 minutes
+    ControlPlane,
     /// The dashboard's start, idle load and memory on 16 and on 10,000 trials, and TensorBoard's loading of the same
     Watch,
 }
@@ -138,6 +143,7 @@ fn main() -> ExitCode {
             peers::peers(&house, sweep.map(|sweep| peers::Trained { sweep, store, artifacts }))
         }
         Task::Chaos { seed, minutes, trained } => chaos::chaos(&house, chaos::Wish { seed, minutes, trained }),
+        Task::Bench { what: Bench::ControlPlane } => bench_control_plane::control_plane(&house),
         Task::Bench { what: Bench::Gradients } => bench::gradients(&house),
         Task::Bench { what: Bench::Replicas } => bench_replicas::replicas(&house),
         Task::Bench { what: Bench::Watch } => bench_watch::watch(&house),

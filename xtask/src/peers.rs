@@ -40,7 +40,7 @@ pub(crate) fn peers(house: &House, trained: Option<Trained>) -> Result<()> {
     let mut steps = Steps::default();
     let data = if trained.is_none() { vec![Data::Elpv] } else { Vec::new() };
     let libtorch = steps.step("setup", || setup(house, &Wanted { cuda: false, data }))?;
-    let python = steps.step("peers", || environment(house))?;
+    let python = steps.step("peers", || environment(house, &WEIGHTS))?;
     build(house, &libtorch, &mut steps)?;
 
     let alpharho = house.target().join("debug/alpharho");
@@ -87,11 +87,37 @@ fn build(house: &House, libtorch: &Libtorch, steps: &mut Steps) -> Result<()> {
     steps.run("build logits", &mut cargo(house, libtorch, &example)?)
 }
 
+/// Packages that are held against ours, in an environment of their own.
+#[derive(Debug)]
+pub(crate) struct Packages {
+    /// Where `requirements.txt` is.
+    scripts: &'static str,
+    /// Below the folder of all environments.
+    folder: &'static str,
+    what: &'static str,
+    gigabytes: u64,
+}
+
+/// What reads networks and metrics, or exchanges gradients.
+pub(crate) const WEIGHTS: Packages = Packages {
+    scripts: SCRIPTS,
+    folder: "peers/python",
+    what: "PyTorch with timm, onnxruntime and TensorBoard",
+    gigabytes: 8,
+};
+/// What schedules trials.
+pub(crate) const CONTROL_PLANE: Packages = Packages {
+    scripts: "bench/peers/control_plane",
+    folder: "peers/control-plane",
+    what: "Ray Tune, Optuna and HyperQueue",
+    gigabytes: 2,
+};
+
 /// The Python of a virtual environment with the pinned packages, made where it is missing.
-pub(crate) fn environment(house: &House) -> Result<PathBuf> {
-    let requirements = house.root.join(SCRIPTS).join("requirements.txt");
+pub(crate) fn environment(house: &House, packages: &Packages) -> Result<PathBuf> {
+    let requirements = house.root.join(packages.scripts).join("requirements.txt");
     let pins = fs::read_to_string(&requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
-    let folder = house.state.join("peers/python");
+    let folder = house.state.join(packages.folder);
     let recipe = Recipe { stamp: format!("peers recipe 1\n{pins}"), required: &["bin/python"] };
     if !recipe.is_installed(&folder) {
         let python = needs::python()?.python;
@@ -103,7 +129,7 @@ pub(crate) fn environment(house: &House) -> Result<PathBuf> {
             python.display()
         );
         fs::create_dir_all(house.state.join("peers"))?;
-        needs::disk(&house.state, 8, "PyTorch with timm, onnxruntime and TensorBoard")?;
+        needs::disk(&house.state, packages.gigabytes, packages.what)?;
         recipe.install(&folder, |out| {
             run(house.command(&python).args(["-m", "venv"]).arg(out))?;
             let mut pip = house.command(out.join("bin/python"));
@@ -131,15 +157,19 @@ mod tests {
 
     #[test]
     fn every_package_is_pinned() {
-        let text = fs::read_to_string(root().join(SCRIPTS).join("requirements.txt")).unwrap();
-        let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-        for package in ["torch", "timm", "onnx", "onnxruntime", "tensorboard", "safetensors"] {
-            assert!(lines.iter().any(|line| line.starts_with(&format!("{package}=="))), "{package}");
-        }
-        for line in lines {
-            let (name, version) = line.split_once("==").unwrap_or_else(|| panic!("{line} has no exact version"));
-            assert!(!name.is_empty() && version.starts_with(|c: char| c.is_ascii_digit()), "{line}");
-        }
+        let check = |packages: &Packages, named: &[&str]| {
+            let text = fs::read_to_string(root().join(packages.scripts).join("requirements.txt")).unwrap();
+            let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+            for package in named {
+                assert!(lines.iter().any(|line| line.starts_with(&format!("{package}=="))), "{package}");
+            }
+            for line in lines {
+                let (name, version) = line.split_once("==").unwrap_or_else(|| panic!("{line} has no exact version"));
+                assert!(!name.is_empty() && version.starts_with(|c: char| c.is_ascii_digit()), "{line}");
+            }
+        };
+        check(&WEIGHTS, &["torch", "timm", "onnx", "onnxruntime", "tensorboard", "safetensors"]);
+        check(&CONTROL_PLANE, &["ray", "optuna", "hyperqueue"]);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The dashboard on a terminal: keys and answers go in, requests come out, and it draws ten times a second at most.
 
 mod link;
-mod memory;
 mod terminal;
 
 use crate::arguments::{Place, Watch as Arguments};
@@ -99,7 +98,7 @@ impl Loop {
                     let is_status = matches!(input, Input::Status(_));
                     self.watch.handle(now_ms(), input);
                     if is_status {
-                        memory::give_back();
+                        telemetry::memory::give_back();
                     }
                 }
                 // Without the sweep there is nothing to show.

@@ -1,11 +1,12 @@
 //! What is done once a batch is on disk.
 
 use super::{Driver, DriverError};
-use crate::store::Outcome;
+use crate::store::{GrantDetails, Outcome};
 use proto::wire;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use sweeps::ids::{SlotId, Token};
+use sweeps::ids::{SlotId, Token, TrialId};
 use sweeps::scheduler::Refusal;
 use tokio::sync::oneshot;
 use tonic::Status;
@@ -59,11 +60,18 @@ impl Driver {
                 tracing::warn!(%error, "checkpoints could not be removed");
             }
         }
-        for after in std::mem::take(&mut self.after) {
+        let after = std::mem::take(&mut self.after);
+        let granted = after.iter().flat_map(|after| match after {
+            After::Grant { members, .. } => members.as_slice(),
+            _ => &[],
+        });
+        let granted: Vec<TrialId> = granted.map(|token| token.trial).collect();
+        let details = self.store.grant_details(&granted).await?;
+        for after in after {
             match after {
                 After::Reply(reply) => reply(&outcome),
                 After::Send { session, message } => self.send(session, message),
-                After::Grant { session, slot, members } => self.send_grant(session, slot, &members).await?,
+                After::Grant { session, slot, members } => self.send_grant(session, slot, &members, &details),
                 After::Close { session, status } => self.close(session, status),
             }
         }
@@ -78,7 +86,7 @@ impl Driver {
 
     /// To a worker, if its session still is. One that does not read is cut off: it comes back, and is told again.
     fn send(&mut self, session: u64, body: wire::coordinator_message::Body) {
-        let Some(known) = self.sessions.get(&session) else { return };
+        let Some(known) = self.sessions.get_mut(&session) else { return };
         let message = wire::CoordinatorMessage { body: Some(body) };
         if known.to_worker.try_send(Ok(message)).is_err() {
             tracing::warn!(worker = %known.worker, "a worker does not read what it is sent; its stream is closed");
@@ -87,13 +95,13 @@ impl Driver {
     }
 
     fn close(&mut self, session: u64, status: Status) {
-        if let Some(known) = self.sessions.remove(&session) {
+        if let Some(mut known) = self.sessions.remove(&session) {
             // Full or closed: the stream ends all the same.
             let _ = known.to_worker.try_send(Err(status));
         }
     }
 
-    async fn send_grant(&mut self, session: u64, slot: SlotId, tokens: &[Token]) -> Result<(), DriverError> {
+    fn send_grant(&mut self, session: u64, slot: SlotId, tokens: &[Token], details: &BTreeMap<TrialId, GrantDetails>) {
         let mut members = Vec::with_capacity(tokens.len());
         for &token in tokens {
             let exchange = self.exchange(token);
@@ -102,14 +110,14 @@ impl Driver {
                 continue;
             }
             // It may have been cleared away in the same batch.
-            let Some(details) = self.store.grant_details(token.trial).await? else { continue };
+            let Some(details) = details.get(&token.trial) else { continue };
             let is_chief = token.replica == 0;
-            let mut checkpoints = details.checkpoints.into_iter().filter(|_| token.replica == 0);
-            let resume = checkpoints.find(|row| self.is_there(row));
+            let mut checkpoints = details.checkpoints.iter().filter(|_| is_chief);
+            let resume = checkpoints.find(|row| self.is_there(row)).cloned();
             members.push(wire::Member {
                 token: Some(token.into()),
-                sweep: details.sweep,
-                trial_json: details.settings_json,
+                sweep: details.sweep.clone(),
+                trial_json: details.settings_json.clone(),
                 resume: resume.map(Into::into),
                 threads: details.threads.filter(|_| is_chief).unwrap_or(0),
                 exchange,
@@ -119,7 +127,6 @@ impl Driver {
             self.note_grant(slot.worker, tokens);
             self.send(session, wire::coordinator_message::Body::Grant(wire::Grant { slot: slot.index, members }));
         }
-        Ok(())
     }
 
     /// How a replica meets the others of its trial, if there can be others.

@@ -5,16 +5,15 @@ use crate::tokens::TokenRow;
 use proto::convert::{Registration, Saying};
 use proto::wire;
 use sweeps::ids::{Token, TrialId};
-use sweeps::scheduler::{Event, TrialRecord, Waiting};
+use sweeps::scheduler::{Event, ReplicaLimits, TrialRecord, Waiting};
 use sweeps::spec::model::Sweep;
-use sweeps::trial::Trial;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tonic::Status;
 
 /// The way back, after everything is on disk.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Status>>;
 /// The way to a worker. Bounded: who does not read is cut off.
-pub(crate) type ToWorker = mpsc::Sender<Result<wire::CoordinatorMessage, Status>>;
+pub(crate) type ToWorker = futures::channel::mpsc::Sender<Result<wire::CoordinatorMessage, Status>>;
 
 /// One thing that somebody wants or says.
 #[derive(Debug)]
@@ -115,12 +114,21 @@ pub(crate) struct Submission {
     pub(crate) replace: bool,
 }
 
-/// A trial and what its network costs.
+/// A trial as the store keeps it, and what its network costs.
 #[derive(Debug)]
 pub(crate) struct PricedTrial {
-    pub(crate) trial: Trial,
+    pub(crate) key: String,
+    pub(crate) alpha: f64,
+    pub(crate) resolution: u32,
+    pub(crate) seed: u64,
+    pub(crate) parameters_json: String,
+    pub(crate) settings_json: String,
+    pub(crate) epochs: u32,
+    pub(crate) replicas: ReplicaLimits,
     pub(crate) mult_adds: u64,
     pub(crate) params: u64,
+    /// Of each that is kept.
+    pub(crate) checkpoint_bytes: u64,
 }
 
 /// A checkpoint whose file is synced under its name.

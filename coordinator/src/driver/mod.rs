@@ -14,7 +14,7 @@ mod submit;
 mod tokens;
 mod workers;
 
-pub(crate) use input::{Attach, Explained, Input, NewToken, PricedTrial, Submission, Uploaded};
+pub(crate) use input::{Attach, Explained, Input, NewToken, PricedTrial, Submission, ToWorker, Uploaded};
 
 use crate::artifacts::Artifacts;
 use crate::clock::{Clock, unix_ms};

@@ -10,7 +10,6 @@ use proto::wire;
 use std::collections::BTreeMap;
 use sweeps::event::Happening;
 use sweeps::ids::TrialId;
-use sweeps::plan::checkpoint_bytes;
 use sweeps::scheduler::{Event, NewTrial, SweepLimits};
 use sweeps::spec::model::Sweep;
 use tonic::Status;
@@ -69,32 +68,18 @@ impl Driver {
         })));
         let mut rows = Vec::new();
         let mut new = Vec::new();
-        for priced in trials.into_iter().filter(|priced| !known.contains_key(&priced.trial.key)) {
+        for trial in trials.into_iter().filter(|trial| !known.contains_key(&trial.key)) {
             self.last_trial += 1;
             let id = TrialId(self.last_trial);
-            let trial = priced.trial;
-            let replicas = trial.training.replicas.into();
-            new.push(NewTrial { id, mult_adds: priced.mult_adds, epochs: trial.training.epochs, replicas });
+            let PricedTrial { mult_adds, epochs, replicas, .. } = trial;
+            new.push(NewTrial { id, mult_adds, epochs, replicas });
             self.fresh.insert(id);
-            rows.push(TrialRow {
-                id,
-                sweep: name.clone(),
-                key: trial.key.clone(),
-                number: last_number.saturating_add(u32::try_from(new.len()).unwrap_or(u32::MAX)),
-                alpha: trial.alpha,
-                resolution: trial.resolution,
-                seed: trial.seed,
-                parameters_json: to_json(&trial.parameters),
-                settings_json: to_json(&trial),
-                mult_adds: priced.mult_adds,
-                params: priced.params,
-                epochs: trial.training.epochs,
-                replicas,
-            });
+            let number = last_number.saturating_add(u32::try_from(new.len()).unwrap_or(u32::MAX));
+            rows.push(TrialRow { id, number, trial });
         }
         let trials_new = new.len() as u64;
         let trials = known.len() as u64 + trials_new;
-        self.pending.writes.push(Write::Trials(rows));
+        self.pending.writes.push(Write::Trials { sweep: name.clone(), rows });
         self.sweeps.insert(name.clone(), SweepFacts::from(&sweep));
         tracing::info!(sweep = name, trials, trials_new, "a sweep was submitted");
         self.happened(&name, None, &Happening::SweepSubmitted { trials, trials_new });
@@ -112,10 +97,9 @@ impl Driver {
             // Its checkpoints are a few bytes.
             return None;
         }
-        let new =
-            trials.iter().filter(|priced| stored.is_none_or(|stored| !stored.keys.contains_key(&priced.trial.key)));
+        let new = trials.iter().filter(|trial| stored.is_none_or(|stored| !stored.keys.contains_key(&trial.key)));
         let kept = sweep.checkpoint.keep.len() as u64;
-        let one = |priced: &PricedTrial| checkpoint_bytes(priced.params, &priced.trial.training).saturating_mul(kept);
+        let one = |trial: &PricedTrial| trial.checkpoint_bytes.saturating_mul(kept);
         let bytes = new.map(one).fold(0, u64::saturating_add);
         let problem = self.room.refuse(self.artifacts.folder(), bytes)?;
         Some(Status::failed_precondition(format!(

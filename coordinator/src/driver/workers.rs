@@ -61,7 +61,7 @@ impl Running {
 
 impl Driver {
     pub(super) fn attach(&mut self, attach: Attach) {
-        let Attach { session, sequence, registration, name, to_worker, open } = attach;
+        let Attach { session, sequence, registration, name, mut to_worker, open } = attach;
         let Registration { worker, host, version, process, slots, holding } = registration;
         if let Err(refused) = self.claim(worker, name.as_deref()) {
             // Empty so far. The stream ends with it.

@@ -4,6 +4,7 @@ use crate::driver::{PricedTrial, Submission};
 use proto::wire;
 use std::collections::{BTreeMap, BTreeSet};
 use sweeps::network::Network;
+use sweeps::plan::checkpoint_bytes;
 use sweeps::spec::model::Sweep;
 use tonic::Status;
 
@@ -59,7 +60,19 @@ fn price(sweep: &Sweep) -> Result<Vec<PricedTrial>, Status> {
                 *costs.entry(cell).or_insert((cost.mult_adds, cost.params))
             }
         };
-        priced.push(PricedTrial { trial, mult_adds, params });
+        priced.push(PricedTrial {
+            parameters_json: proto::convert::to_json(&trial.parameters),
+            settings_json: proto::convert::to_json(&trial),
+            alpha: trial.alpha,
+            resolution: trial.resolution,
+            seed: trial.seed,
+            epochs: trial.training.epochs,
+            replicas: trial.training.replicas.into(),
+            checkpoint_bytes: checkpoint_bytes(params, &trial.training),
+            key: trial.key,
+            mult_adds,
+            params,
+        });
     }
     Ok(priced)
 }

@@ -1,14 +1,13 @@
 //! The service that agents call.
 
 use super::{Answers, SLOW_MAX, Service, caller, transfer};
-use crate::driver::{Attach, Input};
+use crate::driver::{Attach, Input, ToWorker};
 use crate::tokens::{Caller, ended};
 use proto::wire;
 use proto::wire::worker_message::Body;
 use proto::wire::workers_server::Workers;
 use std::sync::atomic::Ordering;
-use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Messages that may wait for a worker to read them: a lease for each of its slots, and some.
@@ -16,7 +15,8 @@ const TO_WORKER_MAX: usize = 4096;
 
 #[tonic::async_trait]
 impl Workers for Service {
-    type SessionStream = Answers<wire::CoordinatorMessage>;
+    /// A queue that takes room for what is in it only: there is one a worker.
+    type SessionStream = futures::channel::mpsc::Receiver<Result<wire::CoordinatorMessage, Status>>;
     type DownloadStream = Answers<wire::Chunk>;
 
     async fn session(
@@ -25,17 +25,17 @@ impl Workers for Service {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let caller = caller(&request);
         let mut stream = request.into_inner();
-        let (to_worker, answers) = mpsc::channel(TO_WORKER_MAX);
+        let (to_worker, answers) = futures::channel::mpsc::channel(TO_WORKER_MAX);
         let service = self.clone();
         // Answered at once: a worker may wait for the stream before it says its first word.
         tokio::spawn(async move {
-            let reply = to_worker.clone();
+            let mut reply = to_worker.clone();
             if let Err(status) = service.listen(&mut stream, to_worker, caller).await {
                 // Full or gone: the stream ends all the same.
                 let _ = reply.try_send(Err(status));
             }
         });
-        Ok(Response::new(ReceiverStream::new(answers)))
+        Ok(Response::new(answers))
     }
 
     async fn upload(
@@ -52,14 +52,33 @@ impl Workers for Service {
     }
 }
 
+/// There is one such future for each worker, so it is kept small: what is rare is boxed.
 impl Service {
     /// Reads a worker's stream until it, the driver or the coordinator ends it.
     async fn listen(
         &self,
         stream: &mut Streaming<wire::WorkerMessage>,
-        to_worker: mpsc::Sender<Result<wire::CoordinatorMessage, Status>>,
+        to_worker: ToWorker,
         caller: Option<Caller>,
     ) -> Result<(), Status> {
+        let name = caller.as_ref().map(|caller| caller.name.clone());
+        let (session, sequence, driver_closed) = Box::pin(self.attach(stream, to_worker, name)).await?;
+        let result = tokio::select! {
+            result = self.listen_attached(session, sequence, stream) => result,
+            _ = driver_closed => Ok(()),
+            status = ended(caller) => Err(status),
+        };
+        Box::pin(self.say(Input::Detached { session })).await?;
+        result
+    }
+
+    /// The session's number, that of its first message, and what ends when the driver closes it.
+    async fn attach(
+        &self,
+        stream: &mut Streaming<wire::WorkerMessage>,
+        to_worker: ToWorker,
+        name: Option<String>,
+    ) -> Result<(u64, u64, oneshot::Receiver<()>), Status> {
         let late = |_| Status::deadline_exceeded("a worker's first message took too long");
         let first = tokio::time::timeout(SLOW_MAX, stream.message()).await.map_err(late)??;
         let Some(wire::WorkerMessage { sequence, body: Some(Body::Register(register)) }) = first else {
@@ -68,16 +87,9 @@ impl Service {
         let registration = proto::convert::registration(register)?;
         let session = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
         let (open, driver_closed) = oneshot::channel();
-        let name = caller.as_ref().map(|caller| caller.name.clone());
         let attach = Attach { session, sequence, registration, name, to_worker, open };
         self.say(Input::Attach(Box::new(attach))).await?;
-        let result = tokio::select! {
-            result = self.listen_attached(session, sequence, stream) => result,
-            _ = driver_closed => Ok(()),
-            status = ended(caller) => Err(status),
-        };
-        self.say(Input::Detached { session }).await?;
-        result
+        Ok((session, sequence, driver_closed))
     }
 
     async fn listen_attached(
@@ -87,24 +99,33 @@ impl Service {
         stream: &mut Streaming<wire::WorkerMessage>,
     ) -> Result<(), Status> {
         let mut closed = self.shared.closed.clone();
+        let stopping = closed.wait_for(|closed| *closed);
+        tokio::pin!(stopping);
         loop {
             let message = tokio::select! {
                 message = stream.message() => message?,
-                _ = closed.wait_for(|closed| *closed) => return Err(super::stopping()),
+                _ = &mut stopping => return Err(super::stopping()),
             };
-            let Some(wire::WorkerMessage { sequence, body }) = message else { return Ok(()) };
-            if sequence <= last {
-                let text = format!("message {sequence} came after message {last}; they are numbered upwards");
-                return Err(Status::invalid_argument(text));
+            let Some(message) = message else { return Ok(()) };
+            let input = said(session, &mut last, message)?;
+            if let Err(full) = self.shared.inputs.try_send(input) {
+                Box::pin(self.say(full.into_inner())).await?;
             }
-            last = sequence;
-            let body = body.ok_or(proto::convert::BadMessage::Missing("body"))?;
-            let saying = proto::convert::saying(body)?;
-            self.say(Input::Said { session, sequence, saying }).await?;
         }
     }
 
     async fn say(&self, input: Input) -> Result<(), Status> {
         self.shared.inputs.send(input).await.map_err(|_| super::stopping())
     }
+}
+
+fn said(session: u64, last: &mut u64, message: wire::WorkerMessage) -> Result<Input, Status> {
+    let wire::WorkerMessage { sequence, body } = message;
+    if sequence <= *last {
+        let text = format!("message {sequence} came after message {last}; they are numbered upwards");
+        return Err(Status::invalid_argument(text));
+    }
+    *last = sequence;
+    let body = body.ok_or(proto::convert::BadMessage::Missing("body"))?;
+    Ok(Input::Said { session, sequence, saying: proto::convert::saying(body)? })
 }

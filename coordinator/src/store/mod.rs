@@ -4,12 +4,14 @@
 //! state back; `read` answers questions of clients.
 
 mod access;
+mod groups;
 mod read;
 mod restore;
+mod rows;
 mod values;
 mod write;
 
-pub(crate) use read::{CheckpointRow, Reader, StoredSweep, TrialPlace};
+pub(crate) use read::{CheckpointRow, GrantDetails, Reader, StoredSweep, TrialPlace};
 pub(crate) use write::{
     AttemptFacts, EventRow, LogRow, NewCheckpoint, Outcome, Pending, PointRow, SweepRow, TrialRow, Write,
 };

@@ -416,7 +416,7 @@ pub(crate) struct GrantDetails {
 }
 
 /// How many checkpoints to offer, should a file be missing.
-const CHECKPOINTS_OFFERED: u32 = 3;
+const CHECKPOINTS_OFFERED: usize = 3;
 
 impl Store {
     /// As the last transaction left it.
@@ -432,24 +432,37 @@ impl Store {
         Ok(Some(StoredSweep { fingerprint, spec_json, keys, last_number }))
     }
 
-    /// As the last transaction left it; `None` if there is no such trial.
-    pub(crate) async fn grant_details(&mut self, trial: TrialId) -> Result<Option<GrantDetails>, StoreError> {
-        let query = sqlx::query_as::<_, (String, String, Option<u32>)>(
-            "SELECT sweep, settings_json,
+    /// As the last transaction left it, of those trials that there are.
+    pub(crate) async fn grant_details(
+        &mut self,
+        trials: &[TrialId],
+    ) -> Result<BTreeMap<TrialId, GrantDetails>, StoreError> {
+        if trials.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let ids = proto::convert::to_json(&trials.iter().map(|trial| signed(trial.0)).collect::<Vec<_>>());
+        let query = sqlx::query_as::<_, (i64, String, String, Option<u32>)>(
+            "SELECT id, sweep, settings_json,
              (SELECT threads FROM attempts WHERE trial = id AND threads > 0 ORDER BY attempt LIMIT 1)
-             FROM trials WHERE id = ?",
+             FROM trials WHERE id IN (SELECT value FROM json_each(?))",
         );
-        let row = query.bind(signed(trial.0)).fetch_optional(self.connection().await?).await;
-        let row = row.map_err(self.error("reading a trial"))?;
-        let Some((sweep, settings_json, threads)) = row else { return Ok(None) };
+        let rows = query.bind(&ids).fetch_all(self.connection().await?).await.map_err(self.error("reading trials"))?;
+        let details = |(id, sweep, settings_json, threads): (i64, String, String, Option<u32>)| {
+            (TrialId(unsigned(id)), GrantDetails { sweep, settings_json, threads, checkpoints: Vec::new() })
+        };
+        let mut details: BTreeMap<TrialId, GrantDetails> = rows.into_iter().map(details).collect();
         let query = sqlx::query_as::<_, CheckpointRow>(
-            "SELECT * FROM checkpoints WHERE trial = ?1
-             AND epoch <= (SELECT epochs_done FROM trials WHERE id = ?1)
-             ORDER BY attempt DESC, epoch DESC, step DESC, id DESC LIMIT ?2",
+            "SELECT * FROM checkpoints WHERE trial IN (SELECT value FROM json_each(?))
+             AND epoch <= (SELECT epochs_done FROM trials WHERE id = trial)
+             ORDER BY trial, attempt DESC, epoch DESC, step DESC, id DESC",
         );
-        let query = query.bind(signed(trial.0)).bind(CHECKPOINTS_OFFERED);
-        let checkpoints = query.fetch_all(self.connection().await?).await;
-        let checkpoints = checkpoints.map_err(self.error("reading a trial's checkpoints"))?;
-        Ok(Some(GrantDetails { sweep, settings_json, threads, checkpoints }))
+        let checkpoints = query.bind(&ids).fetch_all(self.connection().await?).await;
+        for row in checkpoints.map_err(self.error("reading checkpoints"))? {
+            let of_trial = details.get_mut(&TrialId(unsigned(row.trial)));
+            if let Some(of_trial) = of_trial.filter(|of_trial| of_trial.checkpoints.len() < CHECKPOINTS_OFFERED) {
+                of_trial.checkpoints.push(row);
+            }
+        }
+        Ok(details)
     }
 }

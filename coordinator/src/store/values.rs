@@ -2,25 +2,54 @@
 //! sweep's status needs no look at its metrics.
 
 use super::read::epoch_metrics_json;
-use super::{Store, StoreError};
+use super::{Store, StoreError, rows, signed};
 use sqlx::SqliteConnection;
 use std::collections::BTreeMap;
+use sweeps::ids::TrialId;
+use sweeps::metrics::Goal;
 
 /// By metric's name.
 type Values = BTreeMap<String, f64>;
 
+/// Trials whose best epoch is to be found anew, by which metric.
+pub(crate) type Best = BTreeMap<TrialId, (String, Goal)>;
+
 const OF_BEST_AND_LAST: &str = "
-    SELECT m.name, m.value, m.step = t.best_epoch, m.step = t.epochs_done FROM trials AS t
+    SELECT t.id, m.name, m.value, m.step = t.best_epoch, m.step = t.epochs_done FROM trials AS t
     JOIN newest_metrics AS m ON m.trial = t.id AND m.step IN (t.best_epoch, t.epochs_done)
          AND m.name IN (SELECT value FROM json_each(?2))
-    WHERE t.id = ?1";
+    WHERE t.id IN (SELECT value FROM json_each(?1))";
+const BEST_EPOCH_MAXIMIZE: &str = "UPDATE trials SET best_epoch = coalesce(
+    (SELECT step FROM newest_metrics WHERE trial = column1 AND name = column2 ORDER BY value DESC, step LIMIT 1), 0)
+    FROM (";
+const BEST_EPOCH_MINIMIZE: &str = "UPDATE trials SET best_epoch = coalesce(
+    (SELECT step FROM newest_metrics WHERE trial = column1 AND name = column2 ORDER BY value, step LIMIT 1), 0)
+    FROM (";
 
-/// Looks them up, and puts them into the trial's row.
-pub(super) async fn put(connection: &mut SqliteConnection, trial: i64) -> Result<(), sqlx::Error> {
-    let query = sqlx::query_as::<_, (String, f64, bool, bool)>(OF_BEST_AND_LAST);
-    let rows = query.bind(trial).bind(epoch_metrics_json()).fetch_all(&mut *connection).await?;
-    let (mut best, mut last) = (Values::new(), Values::new());
-    for (name, value, is_best, is_last) in rows {
+/// Finds the best epochs, and puts them and the values of the best and last epochs into the trials' rows.
+pub(super) async fn put(connection: &mut SqliteConnection, best: &Best) -> Result<(), sqlx::Error> {
+    for (before, goal) in [(BEST_EPOCH_MAXIMIZE, Goal::Maximize), (BEST_EPOCH_MINIMIZE, Goal::Minimize)] {
+        let rows: Vec<_> = best.iter().filter(|(_, of)| of.1 == goal).map(|(trial, of)| (trial, &of.0)).collect();
+        rows::put(connection, before, &rows, ") WHERE id = column1", |mut values, (trial, metric)| {
+            values.push_bind(signed(trial.0)).push_bind(metric.as_str());
+        })
+        .await?;
+    }
+    put_values(connection, &best.keys().map(|trial| signed(trial.0)).collect::<Vec<_>>()).await
+}
+
+/// Looks up the values of those trials' best and last epochs, and puts them into their rows.
+async fn put_values(connection: &mut SqliteConnection, trials: &[i64]) -> Result<(), sqlx::Error> {
+    if trials.is_empty() {
+        return Ok(());
+    }
+    let query = sqlx::query_as::<_, (i64, String, f64, bool, bool)>(OF_BEST_AND_LAST);
+    let query = query.bind(proto::convert::to_json(&trials)).bind(epoch_metrics_json());
+    let found = query.fetch_all(&mut *connection).await?;
+    let mut of_trials: BTreeMap<i64, (Values, Values)> =
+        trials.iter().map(|trial| (*trial, Default::default())).collect();
+    for (trial, name, value, is_best, is_last) in found {
+        let (best, last) = of_trials.entry(trial).or_default();
         if is_best {
             best.insert(name.clone(), value);
         }
@@ -28,9 +57,12 @@ pub(super) async fn put(connection: &mut SqliteConnection, trial: i64) -> Result
             last.insert(name, value);
         }
     }
-    let query = sqlx::query("UPDATE trials SET best_json = ?, last_json = ? WHERE id = ?");
-    let query = query.bind(proto::convert::to_json(&best)).bind(proto::convert::to_json(&last)).bind(trial);
-    query.execute(connection).await.map(drop)
+    let of_trials: Vec<(i64, (Values, Values))> = of_trials.into_iter().collect();
+    let before = "UPDATE trials SET best_json = column2, last_json = column3 FROM (";
+    rows::put(connection, before, &of_trials, ") WHERE id = column1", |mut values, (trial, (best, last))| {
+        values.push_bind(*trial).push_bind(proto::convert::to_json(best)).push_bind(proto::convert::to_json(last));
+    })
+    .await
 }
 
 /// As they stand in a row; only those named, if any are.
@@ -55,9 +87,7 @@ impl Store {
         let filled = async {
             let connection = self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)?;
             sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-            for trial in trials {
-                put(connection, trial).await?;
-            }
+            put_values(connection, &trials).await?;
             sqlx::query("COMMIT").execute(connection).await.map(drop)
         };
         filled.await.map_err(self.error(problem))

@@ -1,16 +1,14 @@
 //! Everything that one batch must remember, in one transaction.
 
 use super::access::{put_owner, put_token};
-use super::{Store, StoreError, connect, signed};
+use super::groups::Groups;
+use super::values::Best;
+use super::{Store, StoreError, connect, rows, signed};
+use crate::driver::PricedTrial;
 use crate::tokens::TokenRow;
-use sqlx::{Connection, QueryBuilder, Row, Sqlite, SqliteConnection};
-use std::collections::BTreeMap;
+use sqlx::{Connection, Row, SqliteConnection};
 use sweeps::ids::{SlotId, Token, TrialId, WorkerId};
-use sweeps::metrics::Goal;
-use sweeps::scheduler::{ReplicaLimits, TrialRecord, TrialState};
-
-/// Rows put in by one statement. Few enough that the statements of all sizes stay prepared.
-const ROWS_PER_STATEMENT: usize = 32;
+use sweeps::scheduler::{TrialRecord, TrialState};
 
 /// Lines of a trial's log that pruning leaves.
 pub(crate) const LOG_LINES_MAX: u32 = 20_000;
@@ -20,8 +18,7 @@ pub(crate) const LOG_LINES_MAX: u32 = 20_000;
 pub(crate) struct Pending {
     pub(crate) writes: Vec<Write>,
     pub(crate) points: Vec<PointRow>,
-    /// Trials whose best epoch is to be found anew, by which metric.
-    pub(crate) best: BTreeMap<TrialId, (String, Goal)>,
+    pub(crate) best: Best,
     pub(crate) logs: Vec<LogRow>,
     pub(crate) events: Vec<EventRow>,
 }
@@ -48,7 +45,10 @@ pub(crate) struct Outcome {
 #[derive(Debug)]
 pub(crate) enum Write {
     Sweep(Box<SweepRow>),
-    Trials(Vec<TrialRow>),
+    Trials {
+        sweep: String,
+        rows: Vec<TrialRow>,
+    },
     SweepLimits {
         sweep: String,
         limits_json: String,
@@ -141,18 +141,8 @@ pub(crate) struct SweepRow {
 #[derive(Debug)]
 pub(crate) struct TrialRow {
     pub(crate) id: TrialId,
-    pub(crate) sweep: String,
-    pub(crate) key: String,
     pub(crate) number: u32,
-    pub(crate) alpha: f64,
-    pub(crate) resolution: u32,
-    pub(crate) seed: u64,
-    pub(crate) parameters_json: String,
-    pub(crate) settings_json: String,
-    pub(crate) mult_adds: u64,
-    pub(crate) params: u64,
-    pub(crate) epochs: u32,
-    pub(crate) replicas: ReplicaLimits,
+    pub(crate) trial: PricedTrial,
 }
 
 /// What a trainer says of itself when it runs.
@@ -238,64 +228,41 @@ impl Store {
 async fn transaction(connection: &mut SqliteConnection, pending: &Pending) -> Result<Outcome, sqlx::Error> {
     let mut outcome = Outcome::default();
     sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    let mut groups = Groups::default();
     for write in &pending.writes {
-        apply(connection, write, &mut outcome).await?;
+        if !groups.take(write) {
+            std::mem::take(&mut groups).put(connection, &mut outcome).await?;
+            apply(connection, write, &mut outcome).await?;
+        }
     }
-    for rows in pending.points.chunks(ROWS_PER_STATEMENT) {
-        let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO metrics (trial, name, step, attempt, value) ");
-        query.push_values(rows, |mut row, point| {
-            row.push_bind(signed(point.trial.0))
-                .push_bind(&point.name)
-                .push_bind(signed(point.step))
-                .push_bind(point.attempt)
-                .push_bind(point.value);
-        });
-        query.push(" ON CONFLICT DO UPDATE SET value = excluded.value");
-        query.build().execute(&mut *connection).await?;
-    }
-    for (trial, (metric, goal)) in &pending.best {
-        let best = match goal {
-            Goal::Maximize => BEST_EPOCH_MAXIMIZE,
-            Goal::Minimize => BEST_EPOCH_MINIMIZE,
-        };
-        sqlx::query(best).bind(signed(trial.0)).bind(metric).execute(&mut *connection).await?;
-        super::values::put(connection, signed(trial.0)).await?;
-    }
-    for rows in pending.logs.chunks(ROWS_PER_STATEMENT) {
-        let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO logs (trial, attempt, time_ms, text) ");
-        query.push_values(rows, |mut row, line| {
-            row.push_bind(signed(line.trial.0)).push_bind(line.attempt).push_bind(line.at_ms).push_bind(&line.text);
-        });
-        query.build().execute(&mut *connection).await?;
-    }
-    for rows in pending.events.chunks(ROWS_PER_STATEMENT) {
-        let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO events (sequence, time_ms, sweep, trial, json) ");
-        query.push_values(rows, |mut row, event| {
-            row.push_bind(signed(event.sequence))
-                .push_bind(event.at_ms)
-                .push_bind(&event.sweep)
-                .push_bind(event.trial.map(|trial| signed(trial.0)))
-                .push_bind(&event.json);
-        });
-        query.build().execute(&mut *connection).await?;
-    }
+    groups.put(connection, &mut outcome).await?;
+    let before = "INSERT INTO metrics (trial, name, step, attempt, value) ";
+    let after = " ON CONFLICT DO UPDATE SET value = excluded.value";
+    rows::put(connection, before, &pending.points, after, |mut values, point| {
+        values.push_bind(signed(point.trial.0)).push_bind(&point.name).push_bind(signed(point.step));
+        values.push_bind(point.attempt).push_bind(point.value);
+    })
+    .await?;
+    super::values::put(connection, &pending.best).await?;
+    let before = "INSERT INTO logs (trial, attempt, time_ms, text) ";
+    rows::put(connection, before, &pending.logs, "", |mut values, line| {
+        values.push_bind(signed(line.trial.0)).push_bind(line.attempt).push_bind(line.at_ms).push_bind(&line.text);
+    })
+    .await?;
+    let before = "INSERT INTO events (sequence, time_ms, sweep, trial, json) ";
+    rows::put(connection, before, &pending.events, "", |mut values, event| {
+        values.push_bind(signed(event.sequence)).push_bind(event.at_ms).push_bind(&event.sweep);
+        values.push_bind(event.trial.map(|trial| signed(trial.0))).push_bind(&event.json);
+    })
+    .await?;
     sqlx::query("COMMIT").execute(&mut *connection).await?;
     Ok(outcome)
 }
 
-const BEST_EPOCH_MAXIMIZE: &str = "
-    UPDATE trials SET best_epoch = coalesce(
-        (SELECT step FROM newest_metrics WHERE trial = ?1 AND name = ?2 ORDER BY value DESC, step LIMIT 1), 0)
-    WHERE id = ?1";
-const BEST_EPOCH_MINIMIZE: &str = "
-    UPDATE trials SET best_epoch = coalesce(
-        (SELECT step FROM newest_metrics WHERE trial = ?1 AND name = ?2 ORDER BY value, step LIMIT 1), 0)
-    WHERE id = ?1";
-
 async fn apply(connection: &mut SqliteConnection, write: &Write, outcome: &mut Outcome) -> Result<(), sqlx::Error> {
     match write {
         Write::Sweep(row) => put_sweep(connection, row).await,
-        Write::Trials(rows) => put_trials(connection, rows).await,
+        Write::Trials { sweep, rows } => put_trials(connection, sweep, rows).await,
         Write::SweepLimits { sweep, limits_json } => {
             let query = sqlx::query("UPDATE sweeps SET limits_json = ? WHERE name = ?").bind(limits_json).bind(sweep);
             query.execute(connection).await.map(drop)
@@ -309,29 +276,14 @@ async fn apply(connection: &mut SqliteConnection, write: &Write, outcome: &mut O
             query.execute(connection).await.map(drop)
         }
         Write::SweepCleared { sweep } => clear_sweep(connection, sweep, outcome).await,
-        Write::Trial { record, at_ms } => put_record(connection, record, *at_ms).await,
-        Write::AttemptStarted { token, slot, host, device, at_ms } => {
-            let SlotId { worker, index } = slot;
-            start_attempt(connection, *token, *worker, *index, (host, device), *at_ms).await
-        }
-        Write::AttemptFacts(facts) => put_facts(connection, facts).await,
-        Write::AttemptEnded { token, end_json, at_ms } => {
-            let query = sqlx::query("UPDATE attempts SET ended_ms = ?, end_json = ? WHERE trial = ? AND attempt = ?");
-            let query = query.bind(at_ms).bind(end_json).bind(signed(token.trial.0)).bind(token.attempt);
-            query.execute(connection).await.map(drop)
-        }
-        Write::TrainTime { trial, duration_ms } => {
-            let query = sqlx::query("UPDATE trials SET train_ms = train_ms + ? WHERE id = ?");
-            query.bind(signed(*duration_ms)).bind(signed(trial.0)).execute(connection).await.map(drop)
-        }
+        // Gathered before.
+        Write::Trial { .. }
+        | Write::AttemptStarted { .. }
+        | Write::AttemptFacts(_)
+        | Write::AttemptEnded { .. }
+        | Write::TrainTime { .. }
+        | Write::KeepCheckpoints { .. } => Ok(()),
         Write::Checkpoint(checkpoint) => put_checkpoint(connection, checkpoint, outcome).await,
-        Write::KeepCheckpoints { trial, best, latest } => {
-            let query = sqlx::query(
-                "DELETE FROM checkpoints WHERE trial = ? AND NOT ((best AND ?) OR (latest AND ?)) RETURNING file",
-            );
-            let gone = query.bind(signed(trial.0)).bind(best).bind(latest).fetch_all(connection).await?;
-            gather_files(&gone, outcome)
-        }
         Write::Token(row) => put_token(connection, row).await,
         Write::TokenEnds { id, ends_ms } => {
             let query = sqlx::query("UPDATE tokens SET ends_ms = ? WHERE id = ?").bind(ends_ms).bind(id);
@@ -364,7 +316,7 @@ async fn apply(connection: &mut SqliteConnection, write: &Write, outcome: &mut O
     }
 }
 
-fn gather_files(rows: &[sqlx::sqlite::SqliteRow], outcome: &mut Outcome) -> Result<(), sqlx::Error> {
+pub(super) fn gather_files(rows: &[sqlx::sqlite::SqliteRow], outcome: &mut Outcome) -> Result<(), sqlx::Error> {
     for row in rows {
         outcome.files.push(row.try_get("file")?);
     }
@@ -384,36 +336,20 @@ async fn put_sweep(connection: &mut SqliteConnection, row: &SweepRow) -> Result<
     query.execute(connection).await.map(drop)
 }
 
-async fn put_trials(connection: &mut SqliteConnection, rows: &[TrialRow]) -> Result<(), sqlx::Error> {
+async fn put_trials(connection: &mut SqliteConnection, sweep: &str, rows: &[TrialRow]) -> Result<(), sqlx::Error> {
     let pending = TrialState::Pending;
     let state_json = proto::convert::to_json(&pending);
-    for rows in rows.chunks(ROWS_PER_STATEMENT) {
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO trials (id, sweep, key, number, alpha, resolution, seed, parameters_json, settings_json,
-             mult_adds, params, epochs, replicas_min, replicas_max, state, state_json) ",
-        );
-        query.push_values(rows, |mut values, row| {
-            values
-                .push_bind(signed(row.id.0))
-                .push_bind(&row.sweep)
-                .push_bind(&row.key)
-                .push_bind(row.number)
-                .push_bind(row.alpha)
-                .push_bind(row.resolution)
-                .push_bind(signed(row.seed))
-                .push_bind(&row.parameters_json)
-                .push_bind(&row.settings_json)
-                .push_bind(signed(row.mult_adds))
-                .push_bind(signed(row.params))
-                .push_bind(row.epochs)
-                .push_bind(row.replicas.min)
-                .push_bind(row.replicas.max)
-                .push_bind(pending.word())
-                .push_bind(&state_json);
-        });
-        query.build().execute(&mut *connection).await?;
-    }
-    Ok(())
+    let before = "INSERT INTO trials (id, sweep, key, number, alpha, resolution, seed, parameters_json, settings_json,
+                  mult_adds, params, epochs, replicas_min, replicas_max, state, state_json) ";
+    rows::put(connection, before, rows, "", |mut values, TrialRow { id, number, trial }| {
+        values.push_bind(signed(id.0)).push_bind(sweep).push_bind(&trial.key).push_bind(*number);
+        values.push_bind(trial.alpha).push_bind(trial.resolution).push_bind(signed(trial.seed));
+        values.push_bind(&trial.parameters_json).push_bind(&trial.settings_json);
+        values.push_bind(signed(trial.mult_adds)).push_bind(signed(trial.params)).push_bind(trial.epochs);
+        values.push_bind(trial.replicas.min).push_bind(trial.replicas.max);
+        values.push_bind(pending.word()).push_bind(&state_json);
+    })
+    .await
 }
 
 async fn clear_sweep(connection: &mut SqliteConnection, sweep: &str, outcome: &mut Outcome) -> Result<(), sqlx::Error> {
@@ -432,48 +368,6 @@ async fn clear_sweep(connection: &mut SqliteConnection, sweep: &str, outcome: &m
     }
     let query = sqlx::query("UPDATE sweeps SET paused = 0, asked_limit_json = NULL WHERE name = ?");
     query.bind(sweep).execute(connection).await.map(drop)
-}
-
-async fn put_record(connection: &mut SqliteConnection, record: &TrialRecord, at_ms: i64) -> Result<(), sqlx::Error> {
-    let TrialRecord { trial, sweep: _, state, attempts, restarts, losses, epochs_done, .. } = record;
-    let TrialRecord { replicas_started, chief_address, .. } = record;
-    let query = sqlx::query(
-        "UPDATE trials SET state = ?1, state_json = ?2, attempts = ?3, restarts = ?4, losses = ?5, epochs_done = ?6,
-         ended_ms = CASE WHEN ?7 THEN coalesce(ended_ms, ?8) END, replicas_started = ?9, chief_address = ?10
-         WHERE id = ?11",
-    );
-    let query =
-        query.bind(state.word()).bind(proto::convert::to_json(state)).bind(attempts).bind(restarts).bind(losses);
-    let query = query.bind(epochs_done).bind(state.is_over()).bind(at_ms);
-    let query = query.bind(replicas_started).bind(chief_address).bind(signed(trial.id.0));
-    query.execute(connection).await.map(drop)
-}
-
-async fn start_attempt(
-    connection: &mut SqliteConnection,
-    token: Token,
-    worker: WorkerId,
-    slot: u32,
-    (host, device): (&str, &str),
-    at_ms: i64,
-) -> Result<(), sqlx::Error> {
-    let query = sqlx::query(
-        "INSERT INTO attempts (trial, attempt, worker, slot, host, device, started_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
-    );
-    let query = query.bind(signed(token.trial.0)).bind(token.attempt).bind(worker.to_string()).bind(slot);
-    query.bind(host).bind(device).bind(at_ms).execute(&mut *connection).await?;
-    let query = sqlx::query("UPDATE trials SET started_ms = coalesce(started_ms, ?) WHERE id = ?");
-    query.bind(at_ms).bind(signed(token.trial.0)).execute(connection).await.map(drop)
-}
-
-async fn put_facts(connection: &mut SqliteConnection, facts: &AttemptFacts) -> Result<(), sqlx::Error> {
-    let AttemptFacts { token, device, threads, instruction_set, libtorch, resumed_epoch } = facts;
-    let query = sqlx::query(
-        "UPDATE attempts SET device = ?, threads = ?, instruction_set = ?, libtorch = ?, resumed_epoch = ?
-         WHERE trial = ? AND attempt = ?",
-    );
-    let query = query.bind(device).bind(threads).bind(instruction_set).bind(libtorch).bind(resumed_epoch);
-    query.bind(signed(token.trial.0)).bind(token.attempt).execute(connection).await.map(drop)
 }
 
 /// Puts it in, decides which are best and latest, and removes those that are neither. The newest one that can be

@@ -89,7 +89,7 @@ impl Scheduler {
             let mut slot = old.remove(&index).unwrap_or_default();
             if slot.device != offer.device {
                 // Another device at this place, or the first we hear of it after a restart.
-                slot = Slot { device: offer.device, lease: slot.lease, ..Slot::default() };
+                *slot = Slot { device: offer.device, lease: slot.lease.take(), ..Slot::default() };
             }
             slots.insert(index, slot);
         }

@@ -45,7 +45,8 @@ pub struct Scheduler {
     now: Millis,
     sweeps: Vec<Sweep>,
     sweep_by_name: BTreeMap<String, usize>,
-    trials: BTreeMap<TrialId, Entry>,
+    /// Boxed, as the slots of a worker: nodes of a map are half empty, and a coordinator may hold 100,000 trials.
+    trials: BTreeMap<TrialId, Box<Entry>>,
     /// Workers that hold a lease or may be given one. Lost ones and those that left are forgotten.
     workers: BTreeMap<WorkerId, Worker>,
     /// The workers of each host.

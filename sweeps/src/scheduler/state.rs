@@ -101,7 +101,7 @@ pub(super) struct Worker {
     /// Its entry in [`Scheduler::deadlines`].
     pub(super) deadline: Millis,
     pub(super) trust: Trust,
-    pub(super) slots: BTreeMap<u32, Slot>,
+    pub(super) slots: BTreeMap<u32, Box<Slot>>,
 }
 
 impl Worker {
@@ -183,7 +183,7 @@ impl Scheduler {
         if self.trials.contains_key(&id) {
             return;
         }
-        let entry = Entry { record, sweep, avoid: None, replicas: Replicas::default() };
+        let entry = Box::new(Entry { record, sweep, avoid: None, replicas: Replicas::default() });
         self.sweeps[sweep].by_state[state_index(&entry.record.state)].insert(id);
         if entry.record.state == TrialState::Pending {
             self.sweeps[sweep].queue.insert(entry.work(), id);
@@ -258,6 +258,6 @@ impl Scheduler {
     }
 
     pub(super) fn slot(&self, slot: SlotId) -> Option<&Slot> {
-        self.workers.get(&slot.worker)?.slots.get(&slot.index)
+        self.workers.get(&slot.worker)?.slots.get(&slot.index).map(Box::as_ref)
     }
 }

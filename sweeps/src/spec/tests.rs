@@ -125,7 +125,7 @@ fn the_examples_of_the_reference_are_good() {
 fn an_alpha_is_the_same_however_written() {
     let written = |alpha: &str| {
         let sweep = good(&MINIMAL.replace("[1, 0.5]", &format!("[{alpha}]")));
-        sweep.expand().into_iter().map(|trial| (trial.key, trial.parameters["alpha"].clone())).collect::<Vec<_>>()
+        sweep.expand().map(|trial| (trial.key, trial.parameters["alpha"].clone())).collect::<Vec<_>>()
     };
     assert_eq!(written("1"), written("1.0"));
     assert_eq!(written("1"), written("1e0"));
@@ -225,7 +225,7 @@ fn piece() -> impl Strategy<Value = String> {
 fn never_panics(text: &str) {
     match parse("any.yaml", text) {
         Ok(sweep) => {
-            let trials = sweep.expand();
+            let trials: Vec<_> = sweep.expand().collect();
             assert_eq!(trials.len() % sweep.seeds.len(), 0);
             assert!(!trials.is_empty());
         }

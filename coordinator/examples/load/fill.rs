@@ -1,17 +1,16 @@
-//! A store of many finished trials, for measurements: made-up numbers that go the real way, through a worker's
-//! session into a coordinator. Usage: `large STORE SWEEP SEEDS EPOCHS`, for 16 × SEEDS trials with 10 points an epoch.
+//! A store of many finished trials: made-up numbers that went the real way, through a worker's session into a
+//! coordinator.
 
-use anyhow::{Context, Result, bail};
+use crate::mouth::Mouth;
+use anyhow::{Result, bail};
 use coordinator::{Config, Coordinator};
 use proto::wire;
 use proto::wire::coordinator_message::Body as Told;
 use proto::wire::report::Body as Report;
 use proto::wire::sweeps_client::SweepsClient;
-use proto::wire::worker_message::Body as Says;
-use proto::wire::workers_client::WorkersClient;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::oneshot;
+use tonic::transport::Endpoint;
 
 /// Trials at a time.
 const SLOTS: usize = 64;
@@ -29,11 +28,8 @@ const METRICS: [(&str, f64, f64); 10] = [
     ("eval_seconds", 6.0, 6.0),
 ];
 
-#[tokio::main]
-async fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [store, sweep, seeds, epochs] = arguments.as_slice() else { bail!("usage: large STORE SWEEP SEEDS EPOCHS") };
-    let (seeds, epochs): (u64, u32) = (seeds.parse()?, epochs.parse()?);
+/// 16 × `seeds` trials of so many epochs with 10 points each.
+pub(crate) async fn fill(store: &str, sweep: &str, seeds: u64, epochs: u32) -> Result<()> {
     let store = std::path::absolute(store)?;
     let mut config = Config::new(&store, store.with_extension("artifacts"));
     config.heartbeat_ms = 60_000;
@@ -64,19 +60,8 @@ async fn main() -> Result<()> {
 
 /// Takes every lease and says at once what a trainer would say in hours. Returns the number of points said.
 async fn train(address: &str, trials: u64, epochs: u32) -> Result<u64> {
-    let (to, messages) = mpsc::channel(256);
-    let mut client = WorkersClient::connect(address.to_owned()).await?;
-    let register = wire::Register {
-        worker: 1,
-        host: "made-up".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        process: 1,
-        slots: vec![wire::Slot { device: "cpu".to_owned() }; SLOTS],
-        ..wire::Register::default()
-    };
-    let mut mouth = Mouth { to, sequence: 0 };
-    mouth.say(Says::Register(register)).await?;
-    let mut told = client.session(ReceiverStream::new(messages)).await?.into_inner();
+    let channel = Endpoint::from_shared(address.to_owned())?.connect().await?;
+    let (mut mouth, mut told) = Mouth::open(channel, 1, SLOTS).await?;
     let (mut begun, mut points, mut last) = (0, 0, u64::MAX);
     while let Some(message) = told.message().await? {
         match message.body {
@@ -87,8 +72,7 @@ async fn train(address: &str, trials: u64, epochs: u32) -> Result<u64> {
                         mouth.report(token, Report::EpochFinished(finished(begun, epoch, epochs))).await?;
                         points += METRICS.len() as u64;
                     }
-                    let ended = wire::Ended { end_json: r#"{"end":"completed"}"#.to_owned() };
-                    let at = mouth.report(token, Report::Ended(ended)).await?;
+                    let at = mouth.ended(token).await?;
                     if begun == trials {
                         last = at;
                     }
@@ -99,25 +83,6 @@ async fn train(address: &str, trials: u64, epochs: u32) -> Result<u64> {
         }
     }
     bail!("the coordinator ended the session")
-}
-
-/// The way to the coordinator, with the number of the last message.
-struct Mouth {
-    to: mpsc::Sender<wire::WorkerMessage>,
-    sequence: u64,
-}
-
-impl Mouth {
-    async fn say(&mut self, body: Says) -> Result<u64> {
-        self.sequence += 1;
-        let message = wire::WorkerMessage { sequence: self.sequence, body: Some(body) };
-        self.to.send(message).await.context("the session has ended")?;
-        Ok(self.sequence)
-    }
-
-    async fn report(&mut self, token: Option<wire::Token>, body: Report) -> Result<u64> {
-        self.say(Says::Report(wire::Report { token, body: Some(body) })).await
-    }
 }
 
 fn finished(trial: u64, epoch: u32, epochs: u32) -> wire::EpochFinished {
