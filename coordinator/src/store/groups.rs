@@ -133,3 +133,154 @@ impl<'a> Groups<'a> {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::PricedTrial;
+    use crate::store::{NewCheckpoint, Pending, Store, SweepRow, TrialRow};
+    use sqlx::Row;
+    use sweeps::ids::WorkerId;
+    use sweeps::scheduler::{NewTrial, ReplicaLimits, TrialState};
+
+    const TRIALS: u64 = 45;
+    const ONE: ReplicaLimits = ReplicaLimits { min: 1, max: 1 };
+
+    fn sweep() -> Write {
+        let text = String::new;
+        Write::Sweep(Box::new(SweepRow {
+            name: "s".to_owned(),
+            description: text(),
+            file_name: text(),
+            yaml: text(),
+            spec_json: "{}".to_owned(),
+            fingerprint: text(),
+            limits_json: "{}".to_owned(),
+            scripted: true,
+            submitted_ms: 1,
+        }))
+    }
+
+    fn trials() -> Write {
+        let row = |id| TrialRow {
+            id: TrialId(id),
+            number: u32::try_from(id).unwrap(),
+            trial: PricedTrial {
+                key: id.to_string(),
+                alpha: 1.0,
+                resolution: 128,
+                seed: id,
+                parameters_json: "{}".to_owned(),
+                settings_json: "{}".to_owned(),
+                epochs: 3,
+                replicas: ONE,
+                mult_adds: 1,
+                params: 1,
+                checkpoint_bytes: 1,
+            },
+        };
+        Write::Trials { sweep: "s".to_owned(), rows: (1..=TRIALS).map(row).collect() }
+    }
+
+    fn record(id: u64, state: TrialState, epochs_done: u32, at_ms: i64) -> Write {
+        let record = TrialRecord {
+            trial: NewTrial { id: TrialId(id), mult_adds: 1, epochs: 3, replicas: ONE },
+            sweep: "s".to_owned(),
+            state,
+            attempts: 1,
+            restarts: 2,
+            losses: 3,
+            epochs_done,
+            replicas_started: 0,
+            chief_address: (epochs_done == 1).then(|| "here:1".to_owned()),
+        };
+        Write::Trial { record, at_ms }
+    }
+
+    /// What a trial leads to, from its lease to its end; every third is lost once before.
+    fn story(id: u64) -> Vec<Write> {
+        let slot = SlotId { worker: WorkerId(id), index: 0 };
+        let token = |attempt| Token { trial: TrialId(id), attempt, replica: 0, incarnation: 0 };
+        let running = |attempt| TrialState::Running { attempt, slot, stopping: None };
+        let started = |attempt, at_ms| {
+            let (host, device) = (format!("host {id}"), "cpu".to_owned());
+            Write::AttemptStarted { token: token(attempt), slot, host, device, at_ms }
+        };
+        let ended =
+            |attempt, end: &str, at_ms| Write::AttemptEnded { token: token(attempt), end_json: end.to_owned(), at_ms };
+        let mut writes = vec![record(id, running(1), 0, 10), started(1, 11)];
+        let mut attempt = 1;
+        if id.is_multiple_of(3) {
+            writes.extend([record(id, TrialState::Pending, 0, 12), ended(1, "lost", 13)]);
+            writes.extend([Write::ForgetUnreported { trial: TrialId(id) }, started(2, 14)]);
+            writes.push(record(id, running(2), 0, 14));
+            attempt = 2;
+        }
+        writes.push(Write::AttemptFacts(Box::new(AttemptFacts {
+            token: token(attempt),
+            device: "cpu:0".to_owned(),
+            threads: 2,
+            instruction_set: "avx2".to_owned(),
+            libtorch: "none".to_owned(),
+            resumed_epoch: 0,
+        })));
+        for epoch in 1..=3 {
+            writes.push(Write::Checkpoint(Box::new(NewCheckpoint {
+                token: token(attempt),
+                epoch,
+                step: epoch.into(),
+                bytes: 5,
+                sha256: format!("{id} {epoch}"),
+                file: format!("{id}/{epoch}"),
+                best: epoch == 2,
+                at_ms: 15,
+            })));
+            writes.push(Write::TrainTime { trial: TrialId(id), duration_ms: id + u64::from(epoch) });
+            writes.push(record(id, running(attempt), epoch, 16));
+        }
+        writes.extend([record(id, TrialState::Completed, 3, 17), ended(attempt, "completed", 18)]);
+        let (best, latest) = (id.is_multiple_of(2), id.is_multiple_of(5));
+        writes.push(Write::KeepCheckpoints { trial: TrialId(id), best, latest });
+        writes
+    }
+
+    /// Everything in the tables, and the files whose rows are gone.
+    async fn left(batches: Vec<Vec<Write>>) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(&folder.path().join("a.db")).await.unwrap();
+        let mut left = Vec::new();
+        for writes in batches {
+            left.extend(store.commit(&Pending { writes, ..Pending::default() }).await.unwrap().files);
+        }
+        left.sort();
+        for table in ["trials", "attempts", "checkpoints"] {
+            let columns = sqlx::query_scalar::<_, String>("SELECT name FROM pragma_table_info(?)").bind(table);
+            let columns = columns.fetch_all(store.connection().await.unwrap()).await.unwrap();
+            // Which of many checkpoints got which number is no matter.
+            let columns: Vec<String> =
+                columns.into_iter().filter(|name| table != "checkpoints" || name != "id").collect();
+            let columns = columns.iter().map(|name| format!("quote({name})")).collect::<Vec<_>>().join("||' '||");
+            let query = format!("SELECT {columns} FROM {table} ORDER BY 1");
+            let rows = sqlx::query(sqlx::AssertSqlSafe(query));
+            let rows = rows.fetch_all(store.connection().await.unwrap()).await.unwrap();
+            left.extend(rows.iter().map(|row| row.get::<String, _>(0)));
+        }
+        left
+    }
+
+    #[tokio::test]
+    async fn a_batch_leaves_what_its_changes_leave_one_by_one() {
+        let setting = || vec![sweep(), trials()];
+        let one_by_one = (1..=TRIALS).flat_map(story).map(|write| vec![write]);
+        let expected = left(std::iter::once(setting()).chain(one_by_one).collect()).await;
+        // All trials at the same time: the first change of each, then the second of each, ..
+        let mut stories: Vec<_> = (1..=TRIALS).map(|id| story(id).into_iter()).collect();
+        let mut mixed = Vec::new();
+        while stories.iter().any(|story| story.len() > 0) {
+            mixed.extend(stories.iter_mut().filter_map(Iterator::next));
+        }
+        let found = left(vec![setting(), mixed]).await;
+        assert_eq!(found, expected);
+        assert!(expected.iter().any(|row| row.contains("'completed'")), "{expected:?}");
+    }
+}
