@@ -3,6 +3,7 @@
 //! For tests: everything here panics with what the processes wrote when something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+pub mod calls;
 pub mod chaos;
 mod events;
 mod pictures;

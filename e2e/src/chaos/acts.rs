@@ -1,7 +1,7 @@
 //! What is broken, one fault after the other.
 
 use super::cast::Cast;
-use super::{Chaos, Sweep};
+use super::{Chaos, Sweep, What};
 use crate::{Random, Way};
 use std::time::{Duration, Instant};
 
@@ -50,7 +50,7 @@ pub(super) fn play(cast: &mut Cast<'_>, chaos: Chaos, say: fn(&str)) -> Vec<Swee
         std::thread::sleep(Duration::from_millis(pause_ms));
         cast.wake(Instant::now());
         let last = sweeps.len() - 1;
-        if !chaos.trained && cast.is_coordinated() && cast.is_over(&sweeps[last]) {
+        if chaos.what != What::Trained && cast.is_coordinated() && cast.is_over(&sweeps[last]) {
             let next = sweep(cast, chaos, sweeps.len() + 1);
             cast.submit(&next);
             sweeps.push(next);
@@ -158,7 +158,7 @@ fn pause(cast: &mut Cast<'_>, ms_max: u64) {
 fn sweep(cast: &mut Cast<'_>, chaos: Chaos, number: usize) -> Sweep {
     let random = &mut cast.random;
     let name = format!("chaos-{}-{number}", chaos.seed);
-    let (yaml, epochs, trials) = if chaos.trained {
+    let (yaml, epochs, trials) = if chaos.what == What::Trained {
         let yaml = format!(
             "name: {name}\nparameters: {{alpha: {{values: [0.25, 0.5]}}, resolution: {{values: [32, 24]}}}}\n\
              data: {{format: idx, train: pictures/train-images-idx3-ubyte, validation: pictures/t10k-images-idx3-ubyte, \

@@ -1,6 +1,7 @@
 //! The processes, and the ways to break them.
 
-use super::{Chaos, Sweep, wait_at_most};
+use super::{Chaos, Sweep, What, wait_at_most};
+use crate::calls::Calls;
 use crate::{Coordinator, Happened, Process, Proxy, Random, Stage, Watcher, Way, children, plain};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -24,6 +25,8 @@ pub(super) struct Cast<'a> {
     /// Asked to leave, and not yet gone.
     leaving: Vec<Process>,
     proxy: Proxy,
+    /// In front of the proxy, where single calls are broken.
+    pub(super) calls: Option<Calls>,
     /// Stopped processes and when they go on.
     asleep: Vec<(Instant, u32)>,
     witness: Watcher,
@@ -35,9 +38,12 @@ impl<'a> Cast<'a> {
     pub(super) fn new(stage: &'a Stage, chaos: Chaos) -> Self {
         let coordinator = stage.coordinator_beating(None, HEARTBEAT_MS);
         let proxy = Proxy::start(&coordinator.address);
+        let breaks_calls = matches!(chaos.what, What::Calls | What::ProcessesAndCalls);
+        let calls = breaks_calls.then(|| Calls::start(&proxy.address, chaos.seed));
         let mut cast = Self {
             stage,
-            trained: chaos.trained,
+            trained: chaos.what == What::Trained,
+            calls,
             address: coordinator.address.clone(),
             coordinator: Some(coordinator),
             workers: Vec::new(),
@@ -58,10 +64,17 @@ impl<'a> Cast<'a> {
 
     /// As many workers as there should be.
     pub(super) fn hire(&mut self) {
+        // Drained, say: how they ended is looked at when all leave.
+        let all = std::mem::take(&mut self.workers);
+        for mut worker in all {
+            let side = if worker.has_ended() { &mut self.leaving } else { &mut self.workers };
+            side.push(worker);
+        }
+        let address = self.calls.as_ref().map_or(&self.proxy.address, |calls| &calls.address).clone();
         while self.workers.len() < WORKERS {
             let mut command =
                 if self.trained { plain(self.stage, "alpharho-worker") } else { self.stage.command("alpharho-worker") };
-            command.args(["--coordinator", &self.proxy.address, "--device", "cpu"]);
+            command.args(["--coordinator", &address, "--device", "cpu"]);
             if self.trained {
                 command.args(["--slots", "1", "--threads", "1", "--data-folder", "data"]);
             } else {
@@ -119,6 +132,21 @@ impl<'a> Cast<'a> {
         let worker = self.workers.remove(place);
         worker.signal(Signal::TERM);
         self.leaving.push(worker);
+    }
+
+    /// As a person does; the sweep may be over, or the worker gone.
+    pub(super) fn order(&mut self, kind: &'static str, arguments: &[&str]) {
+        if self.stage.alpharho(arguments).status.success() {
+            self.count(kind);
+        }
+    }
+
+    /// Any worker that the coordinator knows.
+    pub(super) fn some_worker(&mut self) -> Option<String> {
+        let told: Value = serde_json::from_str(&self.stage.ask(&["workers", "--json"])).unwrap();
+        let attached = told.as_array().into_iter().flatten().filter(|worker| worker["state"] == "attached");
+        let ids: Vec<String> = attached.filter_map(|worker| worker["id"].as_str().map(str::to_owned)).collect();
+        (!ids.is_empty()).then(|| ids[self.random.place(ids.len())].clone())
     }
 
     pub(super) fn trainers(&self) -> Vec<u32> {
@@ -224,6 +252,7 @@ impl<'a> Cast<'a> {
     /// Everybody is there and awake, and the network is whole.
     pub(super) fn heal(&mut self) {
         self.proxy.heal();
+        self.calls.as_ref().inspect(|calls| calls.heal());
         self.wake(Instant::now() + Duration::from_secs(3600));
         self.start_coordinator();
         self.hire();

@@ -1,13 +1,15 @@
 //! Real sweeps while everything around them is killed, stopped, cut off and damaged, at moments that a seed chooses;
 //! then healing, and the demand that nothing of it can be seen in the results.
 //!
-//! `cast` has the processes and breaks them; `acts` chooses what to break; `check` holds the end against an undisturbed
-//! run of the same sweep.
+//! `cast` has the processes and breaks them; `acts` chooses what to break, and `orders` what people and calls do to a
+//! sweep where all processes live; `check` holds the end against an undisturbed run of the same sweep.
 
 mod acts;
 mod cast;
 mod check;
+mod orders;
 
+use crate::calls::Met;
 use crate::{Stage, plain, write_pictures};
 use cast::Cast;
 use serde_json::{Value, json};
@@ -21,8 +23,22 @@ pub struct Chaos {
     pub seed: u64,
     /// How long things are broken; healing comes after.
     pub how_long: Duration,
-    /// One short sweep with libtorch instead of scripted ones.
-    pub trained: bool,
+    /// What is broken.
+    pub what: What,
+}
+
+/// Sweeps, and what is done to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Scripted sweeps; processes, connections and checkpoints are broken.
+    Processes,
+    /// The same, and single calls are lost, doubled, delayed.
+    ProcessesAndCalls,
+    /// Scripted sweeps; people pause and resume, workers come and go, and every kind of call and message meets every
+    /// fault of [`crate::calls`]. Over when all was met, at the latest after [`Chaos::how_long`].
+    Calls,
+    /// One short sweep with libtorch; processes, connections and checkpoints are broken.
+    Trained,
 }
 
 /// What came of it.
@@ -32,6 +48,8 @@ pub struct Report {
     pub seed: u64,
     /// Faults by kind.
     pub faults: BTreeMap<&'static str, u64>,
+    /// What happened to single calls.
+    pub calls: Met,
     /// Sweeps that were trained to their end.
     pub sweeps: u64,
     /// Their trials.
@@ -69,12 +87,16 @@ impl Report {
 pub fn run(chaos: Chaos, say: fn(&str)) -> Report {
     let stage = Stage::new();
     let mut report = Report { seed: chaos.seed, ..Report::default() };
-    if chaos.trained {
+    let trained = chaos.what == What::Trained;
+    if trained {
         write_pictures(&stage, "train", 320);
         write_pictures(&stage, "t10k", 32);
     }
     let mut cast = Cast::new(&stage, chaos);
-    let sweeps = acts::play(&mut cast, chaos, say);
+    let sweeps = match chaos.what {
+        What::Calls => orders::play(&mut cast, chaos, say),
+        What::Processes | What::ProcessesAndCalls | What::Trained => acts::play(&mut cast, chaos, say),
+    };
     say("healing");
     cast.heal();
     let over = cast.wait_until_over(&sweeps);
@@ -84,11 +106,15 @@ pub fn run(chaos: Chaos, say: fn(&str)) -> Report {
     } else {
         Vec::new()
     };
+    report.calls = cast.calls.as_ref().map(crate::calls::Calls::met).unwrap_or_default();
     report.faults = std::mem::take(&mut cast.faults);
+    for (&(_, fault), times) in &report.calls {
+        *report.faults.entry(fault.of_a_call()).or_default() += times;
+    }
     report.problems.extend(cast.leave());
     for (sweep, events) in sweeps.iter().zip(&events) {
         say(&format!("{}: compared with an undisturbed run", sweep.name));
-        check::sweep(&stage, sweep, events, chaos.trained, &mut report);
+        check::sweep(&stage, sweep, events, trained, &mut report);
     }
     report.problems.extend(check::store(&stage));
     report.problems.extend(check::left_over(&stage));
