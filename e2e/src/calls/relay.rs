@@ -260,13 +260,13 @@ impl Call {
         }
         let at_once = self.plan().between(0, 1) == 0;
         let mut copies = [self.far(&metadata), self.far(&metadata)];
-        for place in 0..copies.len() {
+        for (place, copy) in copies.iter_mut().enumerate() {
             for request in &all {
-                copies[place].ask(request).await;
+                copy.ask(request).await;
             }
-            copies[place].requests = None;
+            copy.requests = None;
             if !at_once && place == 0 {
-                while copies[place].answers.recv().await.is_some() {}
+                while copy.answers.recv().await.is_some() {}
             }
         }
         self.met(self.name(), Fault::Doubled);
