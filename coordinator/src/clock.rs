@@ -1,5 +1,7 @@
 //! Two clocks: one that never jumps, for leases; the calendar's, for people.
 
+use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use sweeps::scheduler::Millis;
 
@@ -33,8 +35,19 @@ impl Clock {
     }
 }
 
-/// Milliseconds of the Unix epoch.
+/// Names a file with the milliseconds by which the calendar's clock of this process is wrong: for tests, which move it
+/// while the process runs.
+const MOVED_BY: &str = "ALPHARHO_TEST_CLOCK";
+
+/// Milliseconds of the Unix epoch. For people: whoever sets the machine's clock moves it, forward or back, so nothing
+/// may be decided or put into order by it.
 pub(crate) fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX).saturating_add(moved_by_ms())
+}
+
+fn moved_by_ms() -> i64 {
+    static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let Some(file) = FILE.get_or_init(|| std::env::var_os(MOVED_BY).map(PathBuf::from)) else { return 0 };
+    std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }

@@ -80,6 +80,51 @@ async fn best_and_latest_stay_and_after_the_end_only_what_is_wanted() {
     }
 }
 
+#[tokio::test]
+async fn a_copy_that_comes_late_takes_nothing_from_what_came_after_it() {
+    let house = House::open().await;
+    let (mut client, mut agent, lease) = running(&house, "[best, latest]", 4).await;
+    for (epoch, best) in [(1, true), (2, true), (1, true), (3, false), (2, true), (1, true)] {
+        agent.epoch(lease, epoch, 0.25 * f64::from(epoch.min(2))).await;
+        agent.upload(lease, epoch, best, format!("after epoch {epoch}").as_bytes()).await.unwrap();
+    }
+    let rows: Vec<_> = client.checkpoints(1).await.iter().map(|row| (row.epoch, row.best, row.latest)).collect();
+    assert_eq!(rows, [(2, true, false), (3, false, true)]);
+}
+
+/// Two copies of one upload: one is stored, the attempt ends, and then the other is refused.
+#[tokio::test]
+async fn a_copy_that_is_refused_leaves_the_file_of_the_one_that_was_stored() {
+    use proto::wire::upload_message::Body;
+    let house = House::open().await;
+    let (mut client, mut agent, lease) = running(&house, "[best, latest]", 1).await;
+    let (copy, messages) = tokio::sync::mpsc::channel(4);
+    let sha256 = common::sha256(b"weights");
+    let header =
+        proto::wire::UploadHeader { token: Some(lease.into()), epoch: 1, step: 10, bytes: 7, sha256, best: true };
+    for body in [Body::Header(header), Body::Data(b"weights".to_vec().into())] {
+        copy.send(proto::wire::UploadMessage { body: Some(body) }).await.unwrap();
+    }
+    let late = tokio::spawn(agent.upload_messages(messages));
+    common::capped("the copy's beginning", async {
+        while files(&house.artifacts().join(".uploads")).is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    agent.epoch(lease, 1, 0.5).await;
+    let id = agent.upload(lease, 1, true, b"weights").await.unwrap();
+    // As if the copy had looked before the other one was there.
+    for file in files(&house.artifacts()).iter().filter(|file| file.contains("epoch-0001")) {
+        std::fs::remove_file(house.artifacts().join(file)).unwrap();
+    }
+    let ended = agent.end(lease, &AttemptEnd::Completed).await;
+    agent.acknowledged(ended).await;
+    drop(copy);
+    assert_eq!(late.await.unwrap().unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(client.fetch(id).await.unwrap(), b"weights");
+}
+
 /// Saves after epochs 1, the best, and 2, spoils the newest, and lets the attempt crash.
 async fn spoiled(spoil: impl Fn(&Path)) -> (House, Client, Agent) {
     let house = House::open().await;

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 pub struct Happened {
     /// Its place among all events of the store.
     pub sequence: u64,
+    /// Unix time, by the coordinator's clock.
+    pub time_ms: i64,
     /// The trial's number in its sweep.
     pub trial: Option<u64>,
     /// `attempt_started`, `epoch_finished`, ..
@@ -29,6 +31,7 @@ impl Happened {
         let happening = event["happening"].clone();
         Self {
             sequence: event["sequence"].as_u64().unwrap(),
+            time_ms: event["time_ms"].as_i64().unwrap_or(0),
             trial: event["trial"].as_u64(),
             kind: happening["kind"].as_str().unwrap_or_default().to_owned(),
             happening,

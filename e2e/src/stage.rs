@@ -13,6 +13,8 @@ use tempfile::TempDir;
 /// How often workers say that they live: short, so that losses are noticed soon, but a lease (six of these) still
 /// outlasts the pauses of a machine that is busy with other things.
 const HEARTBEAT_MS: &str = "1000";
+/// By how many milliseconds the coordinators' clock is wrong.
+const CLOCK: &str = "clock";
 /// Marks all processes of a stage, and those that they start.
 const MARK: &str = "ALPHARHO_STAGE";
 
@@ -159,8 +161,19 @@ impl Stage {
     pub fn coordinator_command(&self, before: Option<&str>, heartbeat_ms: &str) -> Command {
         let listen = before.map_or("127.0.0.1:0", |address| address.trim_start_matches("http://"));
         let mut command = self.command("alpharho");
+        command.env("ALPHARHO_TEST_CLOCK", self.folder().join(CLOCK));
         command.args(["coordinator", "--store", "store.db", "--listen", listen, "--heartbeat-ms", heartbeat_ms]);
         command
+    }
+
+    /// Makes the calendar's clock of all coordinators of this stage so much wrong, from now on.
+    ///
+    /// # Panics
+    /// When the disk is full.
+    pub fn move_clock(&self, by_ms: i64) {
+        // In one step: it is read at any time.
+        let written = self.file("clock.new", by_ms.to_string());
+        std::fs::rename(written, self.folder().join(CLOCK)).unwrap();
     }
 
     /// Starts a worker with one slot for scripted trials.

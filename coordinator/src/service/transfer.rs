@@ -51,8 +51,9 @@ async fn keep(
     let existed = artifacts.keep(upload, &file).await.map_err(cannot_write)?;
     let uploaded = Uploaded { token, epoch, step, bytes, sha256: sha256.clone(), best, file: file.clone() };
     let kept = service.ask(|reply| Input::Uploaded { upload: Box::new(uploaded), reply }).await?;
-    if kept.is_err() && !existed {
-        // No longer wanted since it began. A file that was there before may have a row.
+    if kept.is_err() && !existed && !service.shared.reader.has_file(&file).await.map_err(cannot_read)? {
+        // No longer wanted since it began. A file that was there before may have a row, and so may this one: of another
+        // copy of the same upload, which was stored meanwhile.
         artifacts.remove(&[file]);
     }
     kept

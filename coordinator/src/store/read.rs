@@ -67,8 +67,9 @@ impl Reader {
     pub(crate) async fn summaries(&self) -> Result<Vec<wire::SweepSummary>, sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
         let rows = sqlx::query(
+            // As submitted: the clock may have been set back since.
             "SELECT name, description, scripted, paused, submitted_ms, limits_json, asked_limit_json FROM sweeps
-             ORDER BY submitted_ms, name",
+             ORDER BY rowid",
         );
         let mut summaries = Vec::new();
         for row in rows.fetch_all(&mut *transaction).await? {
@@ -246,6 +247,12 @@ impl Reader {
     pub(crate) async fn checkpoints(&self, trial: u64) -> Result<Vec<CheckpointRow>, sqlx::Error> {
         let query = sqlx::query_as("SELECT * FROM checkpoints WHERE trial = ? ORDER BY id");
         query.bind(signed(trial)).fetch_all(&self.pool).await
+    }
+
+    /// Whether a checkpoint lies there.
+    pub(crate) async fn has_file(&self, file: &str) -> Result<bool, sqlx::Error> {
+        let query = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM checkpoints WHERE file = ?)");
+        query.bind(file).fetch_one(&self.pool).await
     }
 
     pub(crate) async fn checkpoint(&self, id: u64) -> Result<Option<CheckpointRow>, sqlx::Error> {

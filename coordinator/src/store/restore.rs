@@ -57,9 +57,8 @@ impl Store {
 
     pub(crate) async fn restore(&mut self) -> Result<Restored, StoreError> {
         self.fill_in_values().await?;
-        let query = sqlx::query(
-            "SELECT name, limits_json, asked_limit_json, paused, spec_json FROM sweeps ORDER BY submitted_ms, name",
-        );
+        let query =
+            sqlx::query("SELECT name, limits_json, asked_limit_json, paused, spec_json FROM sweeps ORDER BY rowid");
         let rows = query.fetch_all(self.connection().await?).await.map_err(self.error("reading its sweeps"))?;
         let mut sweeps = Vec::new();
         let mut specs = Vec::new();

@@ -379,6 +379,12 @@ async fn put_checkpoint(
 ) -> Result<(), sqlx::Error> {
     let NewCheckpoint { token, epoch, step, bytes, sha256, file, best, at_ms } = checkpoint;
     let trial = signed(token.trial.0);
+    // A copy that was long on its way does not take the place of a better one that came after it.
+    let query = sqlx::query_scalar::<_, bool>(
+        "SELECT EXISTS (SELECT 1 FROM checkpoints WHERE trial = ? AND best AND (attempt, epoch, step) > (?, ?, ?))",
+    );
+    let query = query.bind(trial).bind(token.attempt).bind(epoch).bind(signed(*step));
+    let best = &(*best && !query.fetch_one(&mut *connection).await?);
     if *best {
         let query = sqlx::query("UPDATE checkpoints SET best = 0 WHERE trial = ?");
         query.bind(trial).execute(&mut *connection).await?;

@@ -236,6 +236,10 @@ impl Client {
     }
 }
 
+pub fn sha256(data: &[u8]) -> String {
+    hex::encode(Sha256::digest(data))
+}
+
 pub async fn all<T>(mut stream: Streaming<T>) -> Result<Vec<T>, Status> {
     let mut items = Vec::new();
     while let Some(item) = stream.message().await? {
@@ -398,8 +402,17 @@ impl Agent {
     }
 
     pub async fn upload(&self, token: Token, epoch: u32, best: bool, data: &[u8]) -> Result<u64, Status> {
-        let sha256 = hex::encode(Sha256::digest(data));
+        let sha256 = sha256(data);
         self.upload_as(token, epoch, best, data, data.len() as u64, &sha256).await
+    }
+
+    /// An upload whose messages come when the test likes.
+    pub fn upload_messages(
+        &self,
+        messages: mpsc::Receiver<wire::UploadMessage>,
+    ) -> impl Future<Output = Result<u64, Status>> + Send + 'static {
+        let mut client = WorkersClient::new(self.channel.clone());
+        async move { Ok(client.upload(ReceiverStream::new(messages)).await?.into_inner().checkpoint) }
     }
 
     pub async fn download(&self, checkpoint: u64) -> Result<Vec<u8>, Status> {

@@ -6,7 +6,7 @@ use crate::{Random, Way};
 use std::time::{Duration, Instant};
 
 /// Faults, and how often each is chosen.
-const FAULTS: [(Fault, u64); 13] = [
+const FAULTS: [(Fault, u64); 14] = [
     (Fault::KillTrainer, 22),
     (Fault::KillWorker, 16),
     (Fault::KillCoordinator, 12),
@@ -20,6 +20,7 @@ const FAULTS: [(Fault, u64); 13] = [
     (Fault::DismissWorker, 4),
     (Fault::Blackout, 3),
     (Fault::Damage, 4),
+    (Fault::MoveClock, 6),
 ];
 
 #[derive(Clone, Copy)]
@@ -37,6 +38,7 @@ enum Fault {
     DismissWorker,
     Blackout,
     Damage,
+    MoveClock,
 }
 
 /// Submits sweeps one after the other and breaks things until time is over; the sweeps.
@@ -136,6 +138,7 @@ fn commit(cast: &mut Cast<'_>, fault: Fault, sweep: &Sweep) {
             cast.dismiss_worker(place);
             cast.hire();
         }
+        Fault::MoveClock => cast.move_clock(),
         Fault::Blackout | Fault::Damage => {
             cast.kill_coordinator();
             while !cast.workers.is_empty() {

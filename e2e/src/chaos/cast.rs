@@ -134,6 +134,14 @@ impl<'a> Cast<'a> {
         self.leaving.push(worker);
     }
 
+    /// The coordinators' calendar: up to 30 hours forward or back.
+    pub(super) fn move_clock(&mut self) {
+        let hours_30_ms = 30 * 3_600_000;
+        let by_ms = self.random.between(0, 2 * hours_30_ms).cast_signed() - hours_30_ms.cast_signed();
+        self.count(if by_ms > 0 { "set clock forward" } else { "set clock back" });
+        self.stage.move_clock(by_ms);
+    }
+
     /// As a person does; the sweep may be over, or the worker gone.
     pub(super) fn order(&mut self, kind: &'static str, arguments: &[&str]) {
         if self.stage.alpharho(arguments).status.success() {

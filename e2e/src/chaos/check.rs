@@ -67,7 +67,8 @@ fn history(events: &[Happened], trial: u64, epochs: u64) -> Vec<String> {
                     None => now > safe && now <= done + 1,
                 };
                 if !runs || event.number("attempt") != attempt || !follows {
-                    problems.push(format!("{event:?}; {done} epochs were done, {safe} of them are saved"));
+                    problems
+                        .push(format!("event {}; {done} epochs were done, {safe} of them are saved", event.sequence));
                 }
                 (epoch, done) = (Some(now), done.max(now));
             }
@@ -82,6 +83,14 @@ fn history(events: &[Happened], trial: u64, epochs: u64) -> Vec<String> {
     }
     if runs || completed != 1 || done != epochs {
         problems.push(format!("completed {completed} times, {done} of {epochs} epochs, in {attempt} attempts"));
+    }
+    if !problems.is_empty() {
+        let of_trial = events.iter().filter(|event| event.trial == Some(trial));
+        let line = |event: &Happened| {
+            let Happened { sequence, kind, .. } = event;
+            format!("{sequence} {kind} {}/{} {}", event.number("attempt"), event.number("epoch"), event.word("end"))
+        };
+        problems.push(of_trial.map(line).collect::<Vec<_>>().join("; "));
     }
     problems
 }

@@ -251,7 +251,10 @@ impl Hub {
                     self.send(ToCoordinator::Draining(wire::Draining {}));
                 }
             }
-            FromCoordinator::Ack(ack) => self.outbox.acknowledge(ack.sequence),
+            FromCoordinator::Ack(ack) => {
+                let unheard = &self.tools.unheard;
+                self.outbox.acknowledge(ack.sequence).iter().for_each(|report| unheard.heard(report));
+            }
             FromCoordinator::Grant(grant) if self.drains => self.give_back(grant),
             FromCoordinator::Grant(grant) => self.granted(grant),
             FromCoordinator::LeaveWhenDone(wire::LeaveWhenDone {}) => {
@@ -356,6 +359,7 @@ impl Hub {
         );
         if reason == StopReason::Superseded {
             self.outbox.forget(token.into());
+            self.tools.unheard.forget(token);
         }
         for slot in &mut self.slots {
             if let Some(next) = &mut slot.next {

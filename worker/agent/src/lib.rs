@@ -22,6 +22,7 @@ mod scratch;
 mod testing;
 pub mod trainers;
 mod transfers;
+mod unheard;
 mod uploads;
 
 pub use config::Config;
@@ -63,7 +64,8 @@ pub async fn run(config: Config, leave: mpsc::Receiver<Leave>) -> Result<Left, A
     let folder_shown = config.credentials.as_ref().map(|credentials| credentials.folder().to_owned());
     let scratch = scratch::Scratch::take(&folder).map_err(|source| AgentError::Folder { folder, source })?;
     let seed = config.worker.0;
-    let tools = Arc::new(Tools { config, spawner: process::Spawner::new()?, client, events: events.clone() });
+    let (spawner, unheard) = (process::Spawner::new()?, Arc::default());
+    let tools = Arc::new(Tools { config, spawner, client, unheard, events: events.clone() });
     let keeper = tokio::spawn(link::keep(endpoint, bearer, folder_shown, seed, events));
     let left = hub::Hub::new(tools).run(inbox, leave).await;
     keeper.abort();

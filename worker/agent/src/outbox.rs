@@ -67,14 +67,17 @@ impl Outbox {
         Some(entry.report.clone())
     }
 
-    /// All that was sent up to `sequence` is on the coordinator's disk.
-    pub(crate) fn acknowledge(&mut self, sequence: u64) {
+    /// All that was sent up to `sequence` is on the coordinator's disk; what that was.
+    pub(crate) fn acknowledge(&mut self, sequence: u64) -> Vec<wire::Report> {
+        let mut heard = Vec::new();
         while self.sent > 0 && self.entries.front().is_some_and(|entry| entry.sequence <= sequence) {
             self.sent -= 1;
             if let Some(entry) = self.entries.pop_front() {
                 self.weight -= entry.weight();
+                heard.push(entry.report);
             }
         }
+        heard
     }
 
     /// A new session began: everything is to be sent again.

@@ -1,11 +1,13 @@
-//! The checkpoints of one lease on their way to the coordinator: one after another, in the order saved, again and
-//! again while it is away.
+//! The checkpoints of one lease on their way to the coordinator: one after another, in the order saved, each behind the
+//! report of its epoch, again and again while it is away.
 
 use crate::backoff::Backoff;
 use crate::metrics::Metrics;
 use crate::transfers::{self, Client, DAMAGED_TRIES_MAX, Saved, TransferError};
+use crate::unheard::Unheard;
 use proto::wire::Token;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc;
 
@@ -28,12 +30,25 @@ pub(crate) struct Uploaded {
 
 impl Uploads {
     /// Starts the background task; it ends when this is dropped.
-    pub(crate) fn start(client: Client, seed: u64, metrics: Metrics) -> (Self, mpsc::UnboundedReceiver<Uploaded>) {
+    pub(crate) fn start(
+        client: Client,
+        unheard: Arc<Unheard>,
+        seed: u64,
+        metrics: Metrics,
+    ) -> (Self, mpsc::UnboundedReceiver<Uploaded>) {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (done, results) = mpsc::unbounded_channel();
         tokio::spawn(
-            Sender { client, metrics, done, backoff: Backoff::new(seed), waiting: VecDeque::new(), damaged: 0 }
-                .run(inbox),
+            Sender {
+                client,
+                unheard,
+                metrics,
+                done,
+                backoff: Backoff::new(seed),
+                waiting: VecDeque::new(),
+                damaged: 0,
+            }
+            .run(inbox),
         );
         (Self { commands }, results)
     }
@@ -52,6 +67,7 @@ impl Uploads {
 
 struct Sender {
     client: Client,
+    unheard: Arc<Unheard>,
     metrics: Metrics,
     done: mpsc::UnboundedSender<Uploaded>,
     backoff: Backoff,
@@ -70,6 +86,18 @@ impl Sender {
                 }
                 continue;
             };
+            if self.unheard.has_before(&next) {
+                let unheard = Arc::clone(&self.unheard);
+                tokio::select! {
+                    () = unheard.none_before(&next) => {}
+                    command = inbox.recv() => match command {
+                        Some(command) => self.take(command),
+                        None => return,
+                    },
+                }
+                prune(&mut self.waiting, &self.done);
+                continue;
+            }
             let begun = Instant::now();
             let client = self.client.clone();
             let transfer = transfers::upload(&client, &next);

@@ -135,6 +135,25 @@ async fn after_a_broken_stream_it_says_what_it_holds_and_says_again_what_was_not
 }
 
 #[tokio::test]
+async fn a_checkpoint_is_sent_behind_the_report_of_its_epoch() {
+    let mut scene = Scene::new("epoch 1; checkpoint 1 true; epoch 2; checkpoint 2 true; ended completed").await;
+    scene.state.lock().unwrap().silent = true;
+    scene.grant(7, |_| {}).await;
+    let is_second_epoch =
+        |heard: &Heard| matches!(report_of(heard), Some(ReportBody::EpochFinished(e)) if e.epoch == 2);
+    let seen = scene.until("the second epoch", is_second_epoch).await;
+    assert_eq!(words(&seen), ["started", "epoch 1", "epoch 2"], "nothing is acknowledged");
+    {
+        let mut state = scene.state.lock().unwrap();
+        state.silent = false;
+        state.to_worker = None;
+    }
+    let (end, before) = scene.end().await;
+    assert_eq!(end, AttemptEnd::Completed);
+    assert_eq!(words(&before), ["register", "started", "epoch 1", "epoch 2", "upload 2 best"]);
+}
+
+#[tokio::test]
 async fn a_superseded_trial_goes_quietly_and_makes_room() {
     let mut scene = Scene::new("epoch 1; read -r stop; exit 1").await;
     scene.grant(7, |_| {}).await;

@@ -8,6 +8,7 @@ use crate::config::{Config, SlotPlan};
 use crate::hub::Event;
 use crate::process::Spawner;
 use crate::transfers::{self, Client, DAMAGED_TRIES_MAX, TransferError};
+use crate::unheard::Unheard;
 use crate::uploads::{Uploaded, Uploads};
 use cohort::{Cohort, Why};
 use proto::wire::report::Body;
@@ -24,6 +25,7 @@ pub(crate) struct Tools {
     pub(crate) config: Config,
     pub(crate) spawner: Spawner,
     pub(crate) client: Client,
+    pub(crate) unheard: Arc<Unheard>,
     pub(crate) events: mpsc::Sender<Event>,
 }
 
@@ -59,8 +61,9 @@ pub(crate) async fn run(
         format!("slot-{slot}/trial-{}-attempt-{}{replica}", token.trial, token.attempt)
     });
     let seed = members.first().map_or(0, |first| first.member.token.trial.0);
+    let seed = seed ^ tools.config.worker.0;
     let (uploads, uploaded) =
-        Uploads::start(tools.client.clone(), seed ^ tools.config.worker.0, tools.config.metrics.clone());
+        Uploads::start(tools.client.clone(), Arc::clone(&tools.unheard), seed, tools.config.metrics.clone());
     let folder = tools.config.folder.join(name);
     let events = tools.events.clone();
     let threads = members.iter().map(|member| member.threads).find(|threads| *threads > 0).unwrap_or(plan.threads);

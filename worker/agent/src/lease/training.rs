@@ -194,6 +194,9 @@ impl Lease {
             }
             Said::EpochFinished { token, epoch, duration_ms, points } => {
                 let points = usable(points, token, ear);
+                if self.cohort.find(token).is_some_and(|member| member.may_speak()) {
+                    self.tools.unheard.reported(token, epoch);
+                }
                 self.relay(token, Body::EpochFinished(wire::EpochFinished { epoch, duration_ms, points })).await;
             }
             Said::CheckpointSaved { token, path, epoch, step, bytes, sha256, best } => {
