@@ -18,13 +18,13 @@ pub(crate) struct Unheard(watch::Sender<BTreeSet<(Token, u32)>>);
 impl Unheard {
     /// Before the report is given to the hub.
     pub(crate) fn reported(&self, token: Token, epoch: u32) {
-        self.0.send_modify(|epochs| drop(epochs.insert((token, epoch))));
+        self.0.send_if_modified(|epochs| epochs.insert((token, epoch)));
     }
 
     /// The coordinator has it, or does not want it.
     pub(crate) fn heard(&self, report: &wire::Report) {
         if let (Some(Body::EpochFinished(finished)), Ok(token)) = (&report.body, convert::token(report.token)) {
-            self.0.send_modify(|epochs| drop(epochs.remove(&(token, finished.epoch))));
+            self.0.send_if_modified(|epochs| epochs.remove(&(token, finished.epoch)));
         }
     }
 
