@@ -208,6 +208,16 @@ impl Scraper {
     }
 }
 
+impl Scraper {
+    /// Has the scheduler look at itself, for tests: the driver panics should anything not fit together.
+    pub async fn check_invariants(&self) {
+        let (reply, done) = tokio::sync::oneshot::channel();
+        if self.shared.inputs.send(Input::CheckInvariants { reply }).await.is_ok() {
+            let _ = done.await;
+        }
+    }
+}
+
 /// All names under which a coordinator counts.
 ///
 /// # Errors

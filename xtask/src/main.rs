@@ -10,6 +10,7 @@ mod demo;
 mod download;
 mod elpv;
 mod fashion_mnist;
+mod fuzz;
 mod gcompris;
 mod house;
 mod install;
@@ -97,6 +98,23 @@ enum Task {
         #[arg(long)]
         trained: bool,
     },
+    /// Make up and spoil what comes in at each door: sweep files, messages, images, data sets, checkpoints
+    #[command(after_help = "Examples:\n  cargo xtask fuzz --minutes 10                      all targets in turn\n  \
+        cargo xtask fuzz --seed 7 --from 4000 images       again from a case on that was told of")]
+    Fuzz {
+        /// Decides all cases
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How long, all targets together
+        #[arg(long, value_parser = minutes, default_value = "5")]
+        minutes: f64,
+        /// The number of the first case
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Which doors; all, if none is named
+        #[arg(value_name = "TARGET")]
+        targets: Vec<String>,
+    },
     /// Measure, beside peers or physical limits in the same run
     #[command(
         after_help = "Examples:\n  cargo xtask bench gradients\n  cargo xtask bench replicas\n  cargo xtask bench watch\n  \
@@ -144,6 +162,7 @@ fn main() -> ExitCode {
         }
         Task::Chaos { seed, minutes, trained } => chaos::chaos(&house, chaos::Wish { seed, minutes, trained }),
         Task::Bench { what: Bench::ControlPlane } => bench_control_plane::control_plane(&house),
+        Task::Fuzz { seed, minutes, from, targets } => fuzz::fuzz(&house, fuzz::Wish { seed, minutes, from, targets }),
         Task::Bench { what: Bench::Gradients } => bench::gradients(&house),
         Task::Bench { what: Bench::Replicas } => bench_replicas::replicas(&house),
         Task::Bench { what: Bench::Watch } => bench_watch::watch(&house),

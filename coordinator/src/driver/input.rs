@@ -37,6 +37,10 @@ pub(crate) enum Input {
     Scrape {
         reply: oneshot::Sender<()>,
     },
+    /// The scheduler is to look at itself.
+    CheckInvariants {
+        reply: oneshot::Sender<()>,
+    },
     Attach(Box<Attach>),
     Said {
         session: u64,

@@ -351,6 +351,10 @@ impl Driver {
                 // A scrape that took too long has gone.
                 let _ = reply.send(());
             }
+            Input::CheckInvariants { reply } => {
+                self.scheduler.check_invariants();
+                let _ = reply.send(());
+            }
             Input::Attach(attach) => self.attach(*attach),
             Input::Said { session, sequence, saying } => self.said(session, sequence, saying),
             Input::Detached { session } => self.detach(session),

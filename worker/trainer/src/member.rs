@@ -4,7 +4,7 @@ use crate::checkpoint;
 use crate::model::{Mode, Model};
 use crate::optimizer;
 use crate::schedule::learning_rate;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use gradients::rmsprop::Rule;
 use proto::link;
 use serde::{Deserialize, Serialize};
@@ -69,6 +69,31 @@ pub struct Best {
     pub epoch: u32,
 }
 
+/// No run counts further: every number up to here is exact as a float too.
+const COUNT_MAX: u64 = 1 << 53;
+
+impl Progress {
+    /// Refuses what no run over so many epochs of so many samples can have reached: it is counted on from there.
+    fn check(&self, epochs: u32, samples: u64) -> Result<()> {
+        let Self { epochs_done, step, next_sample, holes, epoch, window, best, images_skipped } = self;
+        ensure!(*epochs_done <= epochs, "it has {epochs_done} epochs done of {epochs}");
+        ensure!(*next_sample <= samples, "it goes on at sample {next_sample} of {samples}");
+        let mut before = 0;
+        for (first, next) in holes {
+            let is_sound = before <= *first && first < next && next <= next_sample;
+            ensure!(is_sound, "samples {first} to {next} cannot be open before sample {next_sample}");
+            before = *next;
+        }
+        for Sums { loss, right, norm, images, batches } in [epoch, window] {
+            let is_sound = [loss, right, norm].iter().all(|sum| sum.is_finite()) && images.max(batches) < &COUNT_MAX;
+            ensure!(is_sound, "its sums are none that can be added to");
+        }
+        ensure!(best.is_none_or(|best| best.value.is_finite()), "its best value is none");
+        ensure!(step.max(images_skipped) < &COUNT_MAX, "it counts {step} steps and {images_skipped} broken images");
+        Ok(())
+    }
+}
+
 /// A trial being trained.
 #[derive(Debug)]
 pub struct Member {
@@ -114,7 +139,12 @@ impl Member {
         let network = Network::new(trial.network, trial.alpha, trial.resolution, trial.data.classes)?;
         let mut model = Model::new(network, &trial.training, trial.seed, device);
         let progress = match &resume {
-            Some(path) => checkpoint::load(path, &mut model, &trial)?,
+            Some(path) => {
+                let progress = checkpoint::load(path, &mut model, &trial)?;
+                let place = || format!("the checkpoint {} is damaged", path.display());
+                progress.check(trial.training.epochs, samples_per_epoch).with_context(place)?;
+                progress
+            }
             None => Progress::default(),
         };
         let batches = samples_per_epoch.div_ceil(u64::from(trial.training.batch_size.max(1)));
@@ -284,4 +314,37 @@ impl Member {
 #[expect(clippy::cast_precision_loss, reason = "counts of images and steps stay far below 2^53")]
 pub(crate) fn as_f64(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_goes_on_only_from_where_a_run_can_have_been() {
+        let sound = || Progress {
+            epochs_done: 2,
+            step: 77,
+            next_sample: 320,
+            holes: vec![(0, 32), (64, 96)],
+            ..Progress::default()
+        };
+        let with_holes = |holes: &[(u64, u64)]| Progress { holes: holes.to_vec(), ..sound() };
+        for (progress, expected) in [
+            (sound(), ""),
+            (Progress { epochs_done: 6, ..sound() }, "it has 6 epochs done of 5"),
+            (Progress { next_sample: 1001, ..sound() }, "it goes on at sample 1001 of 1000"),
+            (with_holes(&[(5, 3)]), "samples 5 to 3 cannot be open before sample 320"),
+            (with_holes(&[(0, u64::MAX)]), "samples 0 to 18446744073709551615 cannot be open before sample 320"),
+            (with_holes(&[(0, 64), (32, 96)]), "samples 32 to 96 cannot be open before sample 320"),
+            (Progress { step: u64::MAX, ..sound() }, "it counts 18446744073709551615 steps and 0 broken images"),
+            (
+                Progress { epoch: Sums { images: u64::MAX, ..Sums::default() }, ..sound() },
+                "its sums are none that can be added to",
+            ),
+        ] {
+            let said = progress.check(5, 1_000).map_or_else(|error| error.to_string(), |()| String::new());
+            assert_eq!(said, expected);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! One image file → upright 8-bit pixels, grey or RGB.
 
+use super::files::read_file;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
-use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
@@ -12,15 +12,15 @@ const FILE_BYTES_MAX: u64 = 512 << 20;
 
 /// A decoded image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Decoded {
+pub struct Decoded {
     /// In pixels, upright.
-    pub(super) width: u32,
+    pub width: u32,
     /// In pixels, upright.
-    pub(super) height: u32,
+    pub height: u32,
     /// 1: grey, 3: RGB.
-    pub(super) channels: u8,
+    pub channels: u8,
     /// `height × width × channels`.
-    pub(super) bytes: Box<[u8]>,
+    pub bytes: Box<[u8]>,
 }
 
 /// Pixels, wherever they lie.
@@ -44,15 +44,14 @@ impl Decoded {
 
 /// Reads and decodes a file. The error says what is wrong, without the file's name.
 pub(super) fn decode_file(path: &Path) -> Result<Decoded, String> {
-    let size = fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if size > FILE_BYTES_MAX {
-        return Err(format!("{size} bytes are more than the {FILE_BYTES_MAX} that are read"));
-    }
-    decode(&fs::read(path).map_err(|error| error.to_string())?)
+    decode(&read_file(path, FILE_BYTES_MAX).map_err(|error| error.to_string())?)
 }
 
 /// Decodes JPEG, PNG or WebP, told apart by their first bytes: names lie (ImageNet has a PNG named `.JPEG`).
-pub(super) fn decode(file: &[u8]) -> Result<Decoded, String> {
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn decode(file: &[u8]) -> Result<Decoded, String> {
     if file.is_empty() {
         return Err("the file is empty".into());
     }
@@ -64,6 +63,10 @@ pub(super) fn decode(file: &[u8]) -> Result<Decoded, String> {
     // The decoder fills what is missing at a JPEG's end with grey.
     if format == ImageFormat::Jpeg && !jpeg_has_end(file) {
         return Err("the JPEG is truncated".into());
+    }
+    // The decoder takes as much memory for a chunk as the chunk says that it is long.
+    if format == ImageFormat::WebP && !webp_chunks_fit(file) {
+        return Err("the WebP is truncated".into());
     }
     reader.limits(limits());
     let mut decoder = reader.into_decoder().map_err(|error| error.to_string())?;
@@ -110,4 +113,23 @@ fn jpeg_has_end(file: &[u8]) -> bool {
             return file.get(at..).is_some_and(|scan| scan.windows(2).rev().any(|pair| pair == [0xFF, 0xD9]));
         }
     }
+}
+
+/// Whether all chunks end within the file.
+fn webp_chunks_fit(file: &[u8]) -> bool {
+    let size_at = |at: usize| {
+        let four = file.get(at..)?.first_chunk::<4>()?;
+        usize::try_from(u32::from_le_bytes(*four)).ok()
+    };
+    let Some(end) = size_at(4).map(|size| size.saturating_add(8)) else { return false };
+    let mut at = 12;
+    while at < end.min(file.len()) {
+        let Some(size) = size_at(at + 4) else { return false };
+        if size > file.len() - (at + 8) {
+            return false;
+        }
+        // Of uneven ones a byte more, which at the end may be missing.
+        at += 8 + size + size % 2;
+    }
+    true
 }

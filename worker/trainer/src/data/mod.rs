@@ -31,6 +31,7 @@ mod dataset;
 mod decode;
 mod draw;
 mod error;
+mod files;
 mod render;
 mod sources;
 mod stream;
@@ -39,6 +40,7 @@ mod stream;
 mod tests;
 
 pub use dataset::{CACHE_BYTES, Dataset, Sample, Set, Side};
+pub use decode::{Decoded, decode};
 pub use draw::{Augmentation, Rect, augmentation, epoch_order, evaluation};
 pub use error::DataError;
 pub use stream::{Batch, Pixels, Stream, StreamOptions, eval_stream, train_stream, train_stream_on_demand};

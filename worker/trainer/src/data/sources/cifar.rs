@@ -2,6 +2,7 @@
 
 use super::super::dataset::Sample;
 use super::super::error::DataError;
+use super::super::files::read_file;
 use super::{Listing, Packed, Part, Store, numbered_classes, read_plain_or_gzip};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,10 @@ use std::sync::Arc;
 
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
-const BYTES_MAX: u64 = 16 << 30;
+/// Six times the largest file of the format.
+const BYTES_MAX: u64 = 1 << 30;
+/// Of names of classes.
+const NAMES_BYTES_MAX: u64 = 1 << 20;
 
 /// CIFAR-10 where `classes` is 10; CIFAR-100 where it is 100 (fine labels) or 20 (coarse). Samples are named
 /// `data_batch_1.bin/0`.
@@ -29,8 +33,12 @@ pub(super) fn list(path: &Path, classes: u32, part: Part) -> Result<Listing, Dat
     let files = files(path, classes, part)?;
     let (mut samples, mut pixels) = (Vec::new(), Vec::new());
     for file in &files {
-        let content = read_plain_or_gzip(file, BYTES_MAX)?;
+        let content = read_plain_or_gzip(file, |_| Ok(BYTES_MAX))?;
         let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if content.len() as u64 > BYTES_MAX {
+            let problem = format!("it has over {BYTES_MAX} bytes, unpacked");
+            return Err(DataError::malformed(file.display().to_string(), problem));
+        }
         if content.is_empty() || content.len() % record_bytes != 0 {
             let problem = format!(
                 "{} bytes are not a whole number of {record_bytes}-byte records; \
@@ -97,7 +105,7 @@ fn class_names(folder: &Path, classes: u32) -> Option<Vec<String>> {
         100 => "fine_label_names.txt",
         _ => "coarse_label_names.txt",
     };
-    let text = fs::read_to_string(folder.join(file)).ok()?;
+    let text = String::from_utf8(read_file(&folder.join(file), NAMES_BYTES_MAX).ok()?).ok()?;
     let names: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
     (names.len() == classes as usize).then_some(names)
 }

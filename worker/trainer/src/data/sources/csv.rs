@@ -2,10 +2,14 @@
 
 use super::super::dataset::Sample;
 use super::super::error::DataError;
+use super::super::files::read_file;
 use super::{Listing, Store, check_class_count, numbered_classes};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+
+/// A row for each of ten million images.
+const BYTES_MAX: u64 = 1 << 30;
 
 /// Labels that are all whole numbers are taken as they are; otherwise they are names, and the sorted names
 /// get the labels 0, 1, ... Other columns are passed over.
@@ -68,7 +72,7 @@ struct Row {
 }
 
 fn read(file: &Path, place: &str) -> Result<Vec<Row>, DataError> {
-    let text = fs::read(file).map_err(DataError::unreadable(file))?;
+    let text = read_file(file, BYTES_MAX).map_err(DataError::unreadable(file))?;
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_slice());
     let malformed = |error: csv::Error| {
         let line = error.position().map_or_else(String::new, |position| format!(":{}", position.line()));

@@ -82,7 +82,7 @@ impl Walk<'_> {
             let facts = fs::metadata(&path).map_err(DataError::unreadable(&path))?;
             if facts.is_dir() {
                 found += self.folder(&relative, depth + 1)?;
-            } else if is_image(&path) {
+            } else if facts.is_file() && is_image(&path) {
                 found += 1;
                 self.samples.push(Sample { name: relative, label: self.label, bytes: facts.len(), slot: 0 });
             } else {

@@ -8,33 +8,45 @@ use std::sync::Arc;
 
 const IMAGES_MAGIC: u32 = 0x0803;
 const LABELS_MAGIC: u32 = 0x0801;
-const BYTES_MAX: u64 = 16 << 30;
+/// All of a set's pixels are kept in memory.
+const BYTES_MAX: u64 = 4 << 30;
 
 /// Samples are named by their number from 0.
 pub(super) fn list(path: &Path, classes: u32) -> Result<Listing, DataError> {
     let images_path = plain_or_gz(path);
     let labels_path = labels_beside(&images_path)?;
     let place = images_path.display().to_string();
-    let mut images = read_plain_or_gzip(&images_path, BYTES_MAX)?;
-    let [magic, count, height, width] = header(&images, &images_path)?;
-    if magic != IMAGES_MAGIC {
-        let problem = format!("it begins with {magic:#010x} where IDX images begin with {IMAGES_MAGIC:#010x}");
-        return Err(DataError::malformed(place, problem));
-    }
-    let image_bytes = u64::from(height) * u64::from(width);
-    if image_bytes == 0 || height > 65_535 || width > 65_535 {
-        return Err(DataError::malformed(place, format!("its images are {width} × {height} pixels")));
-    }
+    let mut pixels = None;
+    let mut images = read_plain_or_gzip(&images_path, |head| {
+        let [magic, count, height, width] = header(head, &images_path)?;
+        if magic != IMAGES_MAGIC {
+            let problem = format!("it begins with {magic:#010x} where IDX images begin with {IMAGES_MAGIC:#010x}");
+            return Err(DataError::malformed(&place, problem));
+        }
+        let image_bytes = u64::from(height) * u64::from(width);
+        if image_bytes == 0 || height > 65_535 || width > 65_535 {
+            return Err(DataError::malformed(&place, format!("its images are {width} × {height} pixels")));
+        }
+        pixels = Some((count, height, width, image_bytes));
+        announced(&place, 16, u128::from(count) * u128::from(image_bytes))
+    })?;
+    let Some((count, height, width, image_bytes)) = pixels else {
+        return Err(DataError::malformed(place, "it has no header"));
+    };
     check_length(&place, images.len(), 16, u128::from(count) * u128::from(image_bytes))?;
     images.drain(..16);
 
-    let labels = read_plain_or_gzip(&labels_path, BYTES_MAX)?;
     let labels_place = labels_path.display().to_string();
-    let [magic, labels_count] = header(&labels, &labels_path)?;
-    if magic != LABELS_MAGIC {
-        let problem = format!("it begins with {magic:#010x} where IDX labels begin with {LABELS_MAGIC:#010x}");
-        return Err(DataError::malformed(labels_place, problem));
-    }
+    let mut labels_count = 0;
+    let labels = read_plain_or_gzip(&labels_path, |head| {
+        let [magic, count] = header(head, &labels_path)?;
+        if magic != LABELS_MAGIC {
+            let problem = format!("it begins with {magic:#010x} where IDX labels begin with {LABELS_MAGIC:#010x}");
+            return Err(DataError::malformed(&labels_place, problem));
+        }
+        labels_count = count;
+        announced(&labels_place, 8, u128::from(count))
+    })?;
     check_length(&labels_place, labels.len(), 8, u128::from(labels_count))?;
     if labels_count != count {
         let problem = format!("it has {labels_count} labels for the {count} images of {place}");
@@ -89,11 +101,23 @@ fn header<const N: usize>(bytes: &[u8], path: &Path) -> Result<[u32; N], DataErr
     Ok(numbers)
 }
 
+/// The file's length, as its header has it.
+fn announced(place: &str, header: u64, content: u128) -> Result<u64, DataError> {
+    match u64::try_from(content + u128::from(header)) {
+        Ok(bytes) if bytes <= BYTES_MAX => Ok(bytes),
+        _ => {
+            let problem = format!("its header announces {content} bytes of content; at most {BYTES_MAX} are read");
+            Err(DataError::malformed(place, problem))
+        }
+    }
+}
+
 fn check_length(place: &str, bytes: usize, header: usize, content: u128) -> Result<(), DataError> {
     let wanted = content + header as u128;
     if bytes as u128 == wanted {
         return Ok(());
     }
-    let problem = format!("its header announces {wanted} bytes, but there are {bytes}; is the file complete?");
+    let found = if bytes as u128 > wanted { "more".to_owned() } else { bytes.to_string() };
+    let problem = format!("its header announces {wanted} bytes, but there are {found}; is the file complete?");
     Err(DataError::malformed(place, problem))
 }

@@ -9,11 +9,13 @@ mod split;
 use super::dataset::{Sample, Set};
 use super::decode::View;
 use super::error::DataError;
+use super::files::open_file;
+use flate2::bufread::MultiGzDecoder;
 use proto::link::DataPlaces;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use sweeps::spec::model::{Data, Format, Validation};
@@ -209,19 +211,29 @@ fn check_class_count(place: &Path, expected: u32, names: &[String]) -> Result<()
     Err(DataError::Classes { expected, found: names.len(), place, names: listed })
 }
 
-/// Reads a file, unpacked if it is gzip, whatever its name; at most `bytes_max` bytes of content.
-fn read_plain_or_gzip(path: &Path, bytes_max: u64) -> Result<Vec<u8>, DataError> {
-    let raw = fs::read(path).map_err(DataError::unreadable(path))?;
-    if !raw.starts_with(&[0x1F, 0x8B]) {
-        return Ok(raw);
-    }
+/// Bytes by which it is decided how much of a file is read.
+const HEAD_BYTES: u64 = 16;
+
+/// Reads a file, unpacked if it is gzip, whatever its name. By its first bytes `length_of` says how long it should be:
+/// no more than that, and one byte, is read or unpacked, however much there is.
+fn read_plain_or_gzip(
+    path: &Path,
+    length_of: impl FnOnce(&[u8]) -> Result<u64, DataError>,
+) -> Result<Vec<u8>, DataError> {
+    let unreadable = || DataError::unreadable(path);
+    let file = BufReader::new(open_file(path).map_err(unreadable())?);
     let mut content = Vec::new();
-    let mut reader = flate2::read::MultiGzDecoder::new(raw.as_slice()).take(bytes_max + 1);
-    reader.read_to_end(&mut content).map_err(DataError::unreadable(path))?;
-    if content.len() as u64 > bytes_max {
-        return Err(DataError::malformed(path.display().to_string(), format!("it unpacks to over {bytes_max} bytes")));
-    }
+    let mut reader = plain_or_gzip(file).map_err(unreadable())?;
+    reader.by_ref().take(HEAD_BYTES).read_to_end(&mut content).map_err(unreadable())?;
+    let length = length_of(&content)?;
+    let left = length.saturating_add(1).saturating_sub(content.len() as u64);
+    reader.take(left).read_to_end(&mut content).map_err(unreadable())?;
     Ok(content)
+}
+
+fn plain_or_gzip(mut file: BufReader<File>) -> std::io::Result<Box<dyn Read>> {
+    let is_packed = file.fill_buf()?.starts_with(&[0x1F, 0x8B]);
+    Ok(if is_packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
 }
 
 /// `0`, `1`, .. for data that names no classes.

@@ -177,3 +177,15 @@ fn an_end_marker_in_a_thumbnail_does_not_hide_that_a_jpeg_is_cut() {
     // Bytes after the end are nobody's business.
     check(&[&whole[..], &[0; 100]].concat(), 12, [0, 1, 2, 3]);
 }
+
+#[test]
+fn a_webp_chunk_that_says_it_is_longer_than_the_file_takes_no_memory() {
+    let mut webp = Vec::new();
+    let mut encoder = WebPEncoder::new_lossless(&mut webp);
+    encoder.set_exif_metadata(exif(6, false)).unwrap();
+    encoder.write_image(&quarters(), 32, 16, image::ExtendedColorType::Rgb8).unwrap();
+    let at = webp.windows(4).position(|name| name == b"EXIF").unwrap() + 4;
+    webp[at..at + 4].copy_from_slice(&3_000_000_000_u32.to_le_bytes());
+    // Its decoder would have asked for three gigabytes.
+    assert_eq!(decode(&webp).unwrap_err(), "the WebP is truncated");
+}

@@ -152,3 +152,37 @@ fn cifar_100_fine_and_coarse() {
         assert_eq!(open(&settings).unwrap().validation.samples[0].label, label);
     }
 }
+
+#[test]
+fn a_file_that_unpacks_to_more_than_it_announces_is_not_unpacked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut images, labels) = idx(9);
+    // A gigabyte of nothing, in a megabyte.
+    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&images).unwrap();
+    (0..1024).for_each(|_| encoder.write_all(&[0; 1 << 20]).unwrap());
+    write(folder.path().join("images"), encoder.finish().unwrap());
+    write(folder.path().join("labels"), &labels);
+    let settings = settings("idx", folder.path().join("images"), 2);
+    let expected = "HERE/images: its header announces 70 bytes, but there are more; is the file complete?";
+    assert_eq!(refusal(&folder, &settings), expected);
+    images[4..8].fill(0xFF);
+    images[8..16].copy_from_slice(&[0, 0, 1, 0, 0, 0, 1, 0]);
+    write(folder.path().join("images"), images);
+    let refused = refusal(&folder, &settings);
+    assert!(refused.ends_with("announces 281474976645120 bytes of content; at most 4294967296 are read"), "{refused}");
+}
+
+#[test]
+fn a_device_is_no_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    std::os::unix::fs::symlink("/dev/zero", at("images")).unwrap();
+    let refused = refusal(&folder, &settings("idx", at("images"), 2));
+    assert!(refused.starts_with("cannot read HERE/images: it is not a file"), "{refused}");
+    let photos = folder_of(2);
+    std::os::unix::fs::symlink("/dev/zero", photos.path().join("cats/endless.png")).unwrap();
+    let dataset = open(&settings("image_folder", photos.path(), 2)).unwrap();
+    assert_eq!(dataset.train.samples.len() + dataset.validation.samples.len(), 4);
+    assert!(dataset.notes[0].contains("cats: left out 1 files"), "{:?}", dataset.notes);
+}
