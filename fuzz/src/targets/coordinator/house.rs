@@ -5,7 +5,7 @@ use ::coordinator::{Config, Coordinator, Error, Scraper, upkeep};
 use prost::Message;
 use proto::wire;
 use proto::wire::coordinator_message::Body;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -28,17 +28,36 @@ const SESSIONS_MAX: usize = 4;
 /// Whoever answers at all has answered by then.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What was heard of a coordinator.
+/// There from the start, so that there is something to train.
+const SWEEP: &str = "name: first\nparameters:\n  alpha: {values: [1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.25]}\n  resolution: \
+                     {values: [224, 192, 160, 128, 96, 64]}\ndata: {format: image_folder, train: photos, validation: \
+                     {fraction: 0.25}, classes: 10}\ntraining: {epochs: 3}\n";
+
+/// What a worker heard of the coordinator.
 #[derive(Debug, Default)]
 struct Heard {
     leases: Vec<wire::Token>,
-    ends: Vec<Status>,
+    end: Option<Status>,
+    has_ended: bool,
 }
 
 #[derive(Debug)]
 struct Session {
     to: mpsc::Sender<Vec<u8>>,
     sequence: u64,
+    heard: Arc<Mutex<Heard>>,
+}
+
+impl Session {
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lease(&self, which: u8) -> Option<wire::Token> {
+        let heard = self.heard();
+        let newest = heard.leases.len().checked_sub(1 + usize::from(which) % 2)?;
+        heard.leases.get(newest).copied()
+    }
 }
 
 pub(super) struct House {
@@ -49,7 +68,6 @@ pub(super) struct House {
     stop: oneshot::Sender<()>,
     serving: JoinHandle<Result<(), Error>>,
     sessions: Vec<Session>,
-    heard: Arc<Mutex<Heard>>,
 }
 
 fn text(error: impl std::fmt::Display) -> String {
@@ -75,8 +93,10 @@ impl House {
             Ok::<_, String>((channel, scraper, stop, serving))
         });
         let (channel, scraper, stop, serving) = opened?;
-        let (sessions, heard) = (Vec::new(), Arc::default());
-        Ok(Self { folder, runtime, channel, scraper, stop, serving, sessions, heard })
+        let house = Self { folder, runtime, channel, scraper, stop, serving, sessions: Vec::new() };
+        let submit = wire::SubmitRequest { yaml: SWEEP.to_owned(), ..wire::SubmitRequest::default() };
+        house.call("/alpharho.v1.Sweeps/Submit", vec![submit.encode_to_vec()]).map_err(text)?;
+        Ok(house)
     }
 
     /// Its numbers for operators.
@@ -109,23 +129,25 @@ impl House {
         let (to, messages_to) = mpsc::channel(16);
         let register = messages.first().and_then(|bytes| wire::Register::decode(&bytes[..]).ok()).unwrap_or_default();
         let body = Some(wire::worker_message::Body::Register(register));
-        let (channel, heard) = (self.channel.clone(), Arc::clone(&self.heard));
+        let heard: Arc<Mutex<Heard>> = Arc::default();
+        let (channel, hears) = (self.channel.clone(), Arc::clone(&heard));
         self.runtime.block_on(async {
             let _ = to.send(wire::WorkerMessage { sequence: 1, body }.encode_to_vec()).await;
             let mut answers = begin(channel, "/alpharho.v1.Workers/Session", ReceiverStream::new(messages_to)).await?;
             tokio::spawn(async move {
                 let end = loop {
                     match answers.message().await {
-                        Ok(Some(bytes)) => note(&heard, &bytes),
-                        Ok(None) => return,
-                        Err(end) => break end,
+                        Ok(Some(bytes)) => note(&hears, &bytes),
+                        Ok(None) => break None,
+                        Err(end) => break Some(end),
                     }
                 };
-                heard.lock().unwrap_or_else(PoisonError::into_inner).ends.push(end);
+                let mut heard = hears.lock().unwrap_or_else(PoisonError::into_inner);
+                (heard.end, heard.has_ended) = (end, true);
             });
             Ok::<(), Status>(())
         })?;
-        self.sessions.push(Session { to, sequence: 1 });
+        self.sessions.push(Session { to, sequence: 1, heard });
         if self.sessions.len() > SESSIONS_MAX {
             drop(self.sessions.remove(0));
         }
@@ -134,9 +156,12 @@ impl House {
 
     /// An attached worker says something; of a lease that was granted, if it is to make sense.
     pub(super) fn say(&mut self, which: u8, messages: Vec<Vec<u8>>, of_a_lease: bool) -> Result<(), Status> {
-        let lease = self.lease(which);
+        if self.sessions.is_empty() {
+            self.attach(vec![usual(which).encode_to_vec()])?;
+        }
         let count = self.sessions.len().max(1);
         let Some(session) = self.sessions.get_mut(usize::from(which) % count) else { return Ok(()) };
+        let lease = session.lease(which);
         for bytes in messages {
             session.sequence += 1;
             let bytes = match wire::WorkerMessage::decode(&bytes[..]) {
@@ -161,30 +186,25 @@ impl House {
         if let Some(wire::UploadMessage { body: Some(wire::upload_message::Body::Header(mut header)) }) = header
             && !which.is_multiple_of(4)
         {
-            header.token = self.lease(which);
+            header.token = self.sessions.iter().find_map(|session| session.lease(which));
             let body = Some(wire::upload_message::Body::Header(header));
             messages[0] = wire::UploadMessage { body }.encode_to_vec();
         }
         self.call("/alpharho.v1.Workers/Upload", messages)
     }
 
-    fn lease(&self, which: u8) -> Option<wire::Token> {
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = heard.leases.len().checked_sub(1 + usize::from(which) % 3)?;
-        heard.leases.get(newest).copied()
-    }
-
     /// Whatever was said has reached the coordinator, which answers still.
-    pub(super) fn settle(&self) -> Result<(), String> {
+    pub(super) fn settle(&mut self) -> Result<(), String> {
         let asked = self.call("/alpharho.v1.Sweeps/Workers", vec![Vec::new()]);
         asked.map_err(|status| format!("the coordinator does not answer any more: {status:?}"))?;
-        let ends = std::mem::take(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner).ends);
+        let ends: Vec<Status> = self.sessions.iter().filter_map(|session| session.heard().end.take()).collect();
+        self.sessions.retain(|session| !session.heard().has_ended);
         ends.iter().try_for_each(is_clear)
     }
 
     /// Looks at what the scheduler knows, stops it, looks at the store, and has another one go on from that.
     pub(super) fn close(self) -> Result<(), String> {
-        let Self { folder, runtime, channel, scraper, stop, serving, sessions, heard: _ } = self;
+        let Self { folder, runtime, channel, scraper, stop, serving, sessions } = self;
         let config = config(&folder);
         runtime.block_on(async {
             let late = |_| "the coordinator does not end".to_owned();
@@ -203,6 +223,18 @@ impl House {
             again.scraper().check_invariants().await;
             tokio::time::timeout(PATIENCE, again.serve(std::future::ready(()))).await.map_err(late)?.map_err(text)
         })
+    }
+}
+
+/// A worker as they are.
+fn usual(which: u8) -> wire::Register {
+    wire::Register {
+        worker: 1 + u64::from(which) % super::WORKERS,
+        host: "gpu1".to_owned(),
+        version: "0.1.0".to_owned(),
+        process: 1,
+        slots: vec![wire::Slot { device: "cpu".to_owned() }; 2],
+        holding: Vec::new(),
     }
 }
 
