@@ -7,7 +7,7 @@
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
@@ -70,6 +70,12 @@ impl Artifacts {
         self.folder.join(file)
     }
 
+    /// Opens a file to be read: one below the folder, on a way without links.
+    pub(crate) async fn open_file(&self, file: &str) -> io::Result<tokio::fs::File> {
+        check_way(&self.folder, file)?;
+        tokio::fs::File::open(self.path(file)).await
+    }
+
     /// Begins a file.
     pub(crate) async fn begin(&self) -> io::Result<Upload> {
         let number = self.begun.fetch_add(1, Ordering::Relaxed);
@@ -86,7 +92,9 @@ impl Artifacts {
         drop(file);
         let target = self.path(name);
         let root = self.folder.clone();
+        let name = name.to_owned();
         let kept = tokio::task::spawn_blocking(move || {
+            check_way(&root, &name)?;
             let folder = target.parent().unwrap_or(&root).to_owned();
             let existed = target.exists();
             std::fs::create_dir_all(&folder)?;
@@ -135,6 +143,21 @@ impl Artifacts {
             }
         }
     }
+}
+
+/// Refuses a name that leads out of the folder: with parts that go up or begin elsewhere, or over a link that somebody
+/// has put there. What is not there yet is no link.
+fn check_way(root: &Path, name: &str) -> io::Result<()> {
+    let refused = |problem: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} {problem}")));
+    let mut path = root.to_owned();
+    for part in Path::new(name).components() {
+        let Component::Normal(part) = part else { return refused("leads out of the artifacts folder") };
+        path.push(part);
+        if path.symlink_metadata().is_ok_and(|facts| facts.is_symlink()) {
+            return refused("leads over a link in the artifacts folder; put the real file or folder in its place");
+        }
+    }
+    Ok(())
 }
 
 /// A file on its way in, hashed while it is written. Removed unless kept.
@@ -281,5 +304,36 @@ mod tests {
         assert_eq!(std::fs::read_dir(&artifacts.uploads).unwrap().count(), 0);
         artifacts.remove(&[name.clone(), name]);
         assert!(!folder.path().join("s").exists());
+    }
+
+    #[tokio::test]
+    async fn no_name_leads_out_of_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = folder.path().join("outside");
+        std::fs::create_dir(&outside).unwrap();
+        write(&outside, "trial-1/secret.safetensors");
+        let root = folder.path().join("artifacts");
+        let artifacts = Artifacts::open(&root, "me", &BTreeSet::new()).unwrap();
+        write(&root, "s/trial-1/real.safetensors");
+        std::os::unix::fs::symlink(&outside, root.join("linked")).unwrap();
+        std::os::unix::fs::symlink(outside.join("trial-1/secret.safetensors"), root.join("s/link.safetensors"))
+            .unwrap();
+        for (name, expected) in [
+            ("s/trial-1/real.safetensors", ""),
+            ("../outside/trial-1/secret.safetensors", "leads out of"),
+            ("/etc/passwd", "leads out of"),
+            ("s/../../outside/trial-1/secret.safetensors", "leads out of"),
+            ("linked/trial-1/secret.safetensors", "leads over a link"),
+            ("s/link.safetensors", "leads over a link"),
+        ] {
+            let read = artifacts.open_file(name).await.map_or_else(|error| error.to_string(), |_| String::new());
+            let fits = |said: &str| if expected.is_empty() { said.is_empty() } else { said.contains(expected) };
+            assert!(fits(&read), "{name}: {read}");
+            if !expected.is_empty() {
+                let kept = artifacts.keep(artifacts.begin().await.unwrap(), name).await.unwrap_err().to_string();
+                assert!(fits(&kept), "{name}: {kept}");
+            }
+        }
+        assert_eq!(std::fs::read_dir(outside.join("trial-1")).unwrap().count(), 1);
     }
 }

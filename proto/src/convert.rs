@@ -58,8 +58,12 @@ impl From<Point> for wire::Point {
 /// Points with known names and finite values.
 ///
 /// # Errors
-/// When a name is not in the table of metrics, or a value is not finite.
+/// When there are too many, a name is not in the table of metrics, or a value is not finite.
 pub fn points(from: Vec<wire::Point>) -> Result<Vec<Point>, BadMessage> {
+    if from.len() > POINTS_MAX {
+        let problem = format!("{} are told; at most {POINTS_MAX} can be in one message", from.len());
+        return Err(BadMessage::Value { field: "points", problem });
+    }
     from.into_iter()
         .map(|point| {
             if metrics::find(&point.name).is_none() {
@@ -138,6 +142,14 @@ const HELD_MAX: usize = 16 * SLOTS_MAX;
 const END_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a line of a log; what is longer is cut.
 const LINE_BYTES_MAX: usize = 4096;
+/// Lines of one message: it takes two bytes to send one, and a row to keep it.
+const LINES_MAX: usize = 1_000;
+/// Points of one message.
+const POINTS_MAX: usize = 10_000;
+/// CPU threads that a trainer may say it has: other workers start theirs with as many.
+const THREADS_MAX: u32 = 4096;
+/// How long an epoch may take: ten years.
+const DURATION_MS_MAX: u64 = 3_650 * 86_400_000;
 
 /// A worker's first message.
 #[derive(Clone, Debug, PartialEq)]
@@ -262,6 +274,9 @@ fn gpus(from: Vec<wire::SlotGpu>) -> Result<Vec<(u32, wire::GpuUse)>, BadMessage
         if gpu.name.len() > NAME_BYTES_MAX {
             return Err(bad(format!("a name of {} bytes; at most {NAME_BYTES_MAX} are allowed", gpu.name.len())));
         }
+        if gpu.name.chars().any(char::is_control) {
+            return Err(bad(format!("the name {:?} has a control character", gpu.name)));
+        }
         if !(0.0..=1.0).contains(&gpu.utilisation) {
             return Err(bad(format!("utilisation {}; it is a share", gpu.utilisation)));
         }
@@ -277,12 +292,20 @@ fn report(from: wire::report::Body) -> Result<Report, BadMessage> {
             check_name("device", &started.device)?;
             check_name("instruction_set", &started.instruction_set)?;
             check_name("libtorch", &started.libtorch)?;
+            if started.threads > THREADS_MAX {
+                let problem = format!("{}; at most {THREADS_MAX} can be", started.threads);
+                return Err(BadMessage::Value { field: "threads", problem });
+            }
             Report::Started(started)
         }
         Body::Points(from) => Report::Points(points(from.points)?),
         Body::EpochFinished(wire::EpochFinished { epoch, duration_ms, points: from }) => {
             if epoch == 0 {
                 return Err(BadMessage::Value { field: "epoch", problem: "they count from 1".to_owned() });
+            }
+            if duration_ms > DURATION_MS_MAX {
+                let problem = format!("{duration_ms}; at most {DURATION_MS_MAX} can be");
+                return Err(BadMessage::Value { field: "duration_ms", problem });
             }
             Report::EpochFinished { epoch, duration_ms, points: points(from)? }
         }
@@ -291,13 +314,16 @@ fn report(from: wire::report::Body) -> Result<Report, BadMessage> {
                 let problem = format!("has {} bytes; at most {END_BYTES_MAX} are allowed", end_json.len());
                 return Err(BadMessage::Value { field: "end_json", problem });
             }
-            Report::Ended(attempt_end(&end_json)?)
+            Report::Ended(cleaned(attempt_end(&end_json)?))
         }
         Body::Log(wire::LogLines { mut lines }) => {
+            if lines.len() > LINES_MAX {
+                let problem = format!("{} are told; at most {LINES_MAX} can be in one message", lines.len());
+                return Err(BadMessage::Value { field: "lines", problem });
+            }
             for line in &mut lines {
                 line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
-                // It is shown on terminals as it is: nothing in it may move a cursor or ask for an answer.
-                line.retain(|letter| letter == '\t' || !letter.is_control());
+                line.retain(is_harmless);
             }
             Report::Log(lines)
         }
@@ -305,11 +331,35 @@ fn report(from: wire::report::Body) -> Result<Report, BadMessage> {
     })
 }
 
+/// It is shown on terminals as it is: nothing in it may move a cursor or ask for an answer.
+fn is_harmless(letter: char) -> bool {
+    letter == '\t' || !letter.is_control()
+}
+
+/// With a reason that can be shown.
+fn cleaned(mut end: AttemptEnd) -> AttemptEnd {
+    match &mut end {
+        AttemptEnd::Failed { reason } | AttemptEnd::Crashed { reason } | AttemptEnd::Lost { reason } => {
+            reason.retain(|letter| letter == '\n' || is_harmless(letter));
+        }
+        AttemptEnd::Completed | AttemptEnd::Stopped => {}
+    }
+    end
+}
+
+/// Bytes that a message has on its way.
+#[must_use]
+pub fn bytes_of(message: &wire::WorkerMessage) -> usize {
+    prost::Message::encoded_len(message)
+}
+
 /// `HOST:PORT` that somebody can connect to.
 fn reachable(address: String) -> Result<String, BadMessage> {
     let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse().ok());
+    let is_plain =
+        address.len() <= NAME_BYTES_MAX && !address.contains(|it: char| it.is_control() || it.is_whitespace());
     match port {
-        Some(1..=u16::MAX) if address.len() <= NAME_BYTES_MAX => Ok(address),
+        Some(1..=u16::MAX) if is_plain => Ok(address),
         _ => Err(BadMessage::Value { field: "address", problem: format!("{address:?} is not HOST:PORT") }),
     }
 }
@@ -385,6 +435,14 @@ mod tests {
             let (instruction_set, libtorch) = (word.clone(), word);
             Body::Started(wire::Started { device, threads, instruction_set, libtorch, resumed_epoch })
         };
+        let threads = |threads| match started("cpu") {
+            Body::Started(started) => Body::Started(wire::Started { threads, ..started }),
+            other => other,
+        };
+        let lasted =
+            |duration_ms| Body::EpochFinished(wire::EpochFinished { epoch: 1, duration_ms, points: Vec::new() });
+        let many_points = Body::Points(wire::Points { points: vec![point("step_loss", 1, 0.5); 10_001] });
+        let many_lines = Body::Log(wire::LogLines { lines: vec![String::new(); 1_001] });
         let ended = |bytes| Body::Ended(wire::Ended { end_json: " ".repeat(bytes) });
         let epoch = |epoch| Body::EpochFinished(wire::EpochFinished { epoch, duration_ms: 1, points: Vec::new() });
         for (token, body, expected) in [
@@ -396,6 +454,11 @@ mod tests {
             (token, Some(points(point("step_loss", u64::MAX, 1.0))), Err("points: step 18446744073709551615")),
             (token, Some(epoch(1)), Ok(())),
             (token, Some(started("cpu")), Ok(())),
+            (token, Some(threads(4096)), Ok(())),
+            (token, Some(threads(4097)), Err("threads: 4097; at most 4096 can be")),
+            (token, Some(lasted(u64::MAX)), Err("duration_ms: 18446744073709551615; at most 315360000000 can be")),
+            (token, Some(many_points), Err("points: 10001 are told; at most 10000 can be in one message")),
+            (token, Some(many_lines), Err("lines: 1001 are told; at most 1000 can be in one message")),
             (token, Some(started("")), Err("device: has 0 bytes; 1 to 256 are allowed")),
             (token, Some(ended(70_000)), Err("end_json: has 70000 bytes; at most 65536 are allowed")),
             (token, Some(epoch(0)), Err("epoch: they count from 1")),
@@ -434,5 +497,18 @@ mod tests {
         let lines = wire::LogLines { lines: vec!["\u{1b}[2Ja\tb\r\n".to_owned()] };
         let Ok(Report::Log(lines)) = report(wire::report::Body::Log(lines)) else { panic!("not a log") };
         assert_eq!(lines, ["[2Ja\tb"]);
+    }
+
+    #[test]
+    fn what_people_will_see_moves_no_cursor() {
+        let end = AttemptEnd::Failed { reason: "no data\u{1b}[2J\u{7}\nat all".to_owned() };
+        let said = report(wire::report::Body::Ended(wire::Ended { end_json: to_json(&end) })).unwrap();
+        assert_eq!(said, Report::Ended(AttemptEnd::Failed { reason: "no data[2J\nat all".to_owned() }));
+        let gpu = wire::GpuUse { name: "H100\u{1b}[2J".to_owned(), ..wire::GpuUse::default() };
+        let refused = gpus(vec![wire::SlotGpu { slot: 0, gpu: Some(gpu) }]).unwrap_err().to_string();
+        assert_eq!(refused, "gpus: the name \"H100\\u{1b}[2J\" has a control character");
+        for address in ["a b:7", "a\u{1b}:7", "a\n:7"] {
+            assert!(reachable(address.to_owned()).is_err(), "{address:?}");
+        }
     }
 }

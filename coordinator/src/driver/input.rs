@@ -1,5 +1,6 @@
 //! What reaches the driver.
 
+use crate::service::Place;
 use crate::store::CheckpointRow;
 use crate::tokens::TokenRow;
 use proto::convert::{Registration, Saying};
@@ -46,6 +47,8 @@ pub(crate) enum Input {
         session: u64,
         sequence: u64,
         saying: Saying,
+        /// Given back when it is taken.
+        place: Place,
     },
     Detached {
         session: u64,

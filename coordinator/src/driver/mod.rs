@@ -356,7 +356,10 @@ impl Driver {
                 let _ = reply.send(());
             }
             Input::Attach(attach) => self.attach(*attach),
-            Input::Said { session, sequence, saying } => self.said(session, sequence, saying),
+            Input::Said { session, sequence, saying, place } => {
+                self.said(session, sequence, saying);
+                drop(place);
+            }
             Input::Detached { session } => self.detach(session),
             Input::MayUpload { token, name, reply } => drop(reply.send(self.may_upload(token, name.as_deref()))),
             Input::MayDownload { trial, name, reply } => drop(reply.send(self.may_download(trial, name.as_deref()))),

@@ -1,6 +1,6 @@
 //! The service that a person's commands call.
 
-use super::{Answers, Service, answers, caller, cannot_read, explain, no_trial, submit, transfer};
+use super::{Answers, Service, answers, caller, cannot_read, explain, no_trial, stopping, submit, transfer};
 use crate::driver::Input;
 use proto::wire;
 use proto::wire::control_request::Target;
@@ -24,6 +24,7 @@ impl Sweeps for Service {
 
     async fn submit(&self, request: Request<wire::SubmitRequest>) -> Result<Response<wire::SubmitReply>, Status> {
         let request = request.into_inner();
+        let _turn = self.submissions.acquire().await.map_err(|_| stopping())?;
         let submission = tokio::task::spawn_blocking(move || submit::read(request)).await;
         let submission =
             submission.map_err(|error| Status::internal(format!("reading the sweep failed: {error}")))??;

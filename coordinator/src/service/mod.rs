@@ -1,11 +1,13 @@
 //! gRPC: what comes from outside is checked here, and becomes an input of the driver or a question to the store.
 #![allow(clippy::result_large_err, reason = "tonic's own error type")]
 
+mod answers;
 mod clients;
 mod counted;
 mod door;
 mod explain;
 mod guarded;
+mod share;
 mod submit;
 mod tokens;
 mod transfer;
@@ -13,19 +15,20 @@ mod watch;
 mod workers;
 
 use crate::driver::{Input, Shared};
-use crate::tokens::{Caller, ended};
+use crate::tokens::Caller;
+use answers::{Answers, answers};
 use counted::Counted;
 use door::{Door, Limits};
 use guarded::Guarded;
 use proto::wire::sweeps_server::SweepsServer;
 use proto::wire::tokens_server::TokensServer;
 use proto::wire::workers_server::WorkersServer;
+pub(crate) use share::Place;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::{Semaphore, oneshot};
 use tonic::Status;
 use tonic::transport::{Server, ServerTlsConfig};
 
@@ -41,6 +44,8 @@ const HEADER_BYTES_MAX: u32 = 16 << 10;
 /// Two connections for each of 10,000 workers, and some.
 const LIMITS: Limits =
     Limits { connections_max: 32_768, connections_of_peer_max: 4_096, silence_max: Duration::from_secs(60) };
+/// Sweep files that are read at a time: a large one takes a few hundred megabytes.
+const SUBMISSIONS_MAX: usize = 2;
 /// How long the next message of a checkpoint, or the first of a worker, may take.
 const SLOW_MAX: Duration = Duration::from_secs(60);
 
@@ -49,10 +54,11 @@ const SLOW_MAX: Duration = Duration::from_secs(60);
 struct Service {
     shared: Arc<Shared>,
     sessions: Arc<AtomicU64>,
+    /// Sweep files that may be read now.
+    submissions: Arc<Semaphore>,
+    /// What workers have said and the driver has not taken yet.
+    unheard: Arc<Semaphore>,
 }
-
-/// What a stream of answers is made of.
-type Answers<T> = ReceiverStream<Result<T, Status>>;
 
 /// How to serve, should the certificate be good for it.
 pub(crate) fn server(tls: Option<ServerTlsConfig>) -> Result<Server, tonic::transport::Error> {
@@ -73,7 +79,12 @@ pub(crate) async fn serve(
     shared: Arc<Shared>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
-    let service = Service { shared, sessions: Arc::new(AtomicU64::new(0)) };
+    let service = Service {
+        shared,
+        sessions: Arc::new(AtomicU64::new(0)),
+        submissions: Arc::new(Semaphore::new(SUBMISSIONS_MAX)),
+        unheard: share::of_all(),
+    };
     let metrics = Arc::clone(&service.shared.metrics);
     let asked = service.shared.is_guarded.then(|| service.shared.tokens.clone());
     let sweeps = SweepsServer::new(service.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
@@ -125,26 +136,4 @@ fn no_trial(trial: u64) -> Status {
 /// Who made a call, where callers must say so.
 fn caller<T>(request: &tonic::Request<T>) -> Option<Caller> {
     request.extensions().get::<Caller>().cloned()
-}
-
-/// A stream filled by a task, which ends when its reader has gone, or his token is not good any more.
-fn answers<T: Send + 'static, F>(
-    caller: Option<Caller>,
-    fill: impl FnOnce(mpsc::Sender<Result<T, Status>>) -> F,
-) -> Answers<T>
-where
-    F: Future<Output = Result<(), Status>> + Send + 'static,
-{
-    let (sender, receiver) = mpsc::channel(4);
-    let filling = fill(sender.clone());
-    tokio::spawn(async move {
-        let filled = tokio::select! {
-            filled = filling => filled,
-            status = ended(caller) => Err(status),
-        };
-        if let Err(status) = filled {
-            let _ = sender.send(Err(status)).await;
-        }
-    });
-    ReceiverStream::new(receiver)
 }

@@ -150,7 +150,7 @@ async fn stream(
     caller: Option<Caller>,
 ) -> Result<Response<Answers<wire::Chunk>>, Status> {
     let path = service.shared.artifacts.path(&row.file);
-    let opened = tokio::fs::File::open(&path).await;
+    let opened = service.shared.artifacts.open_file(&row.file).await;
     let mut file = opened.map_err(|error| Status::data_loss(format!("{}: {error}", path.display())))?;
     let length =
         file.metadata().await.map_err(|error| Status::data_loss(format!("{}: {error}", path.display())))?.len();
@@ -170,7 +170,7 @@ async fn stream(
             if read == 0 {
                 break;
             }
-            if to.send(Ok(wire::Chunk { data: data.into() })).await.is_err() {
+            if !to.tell(wire::Chunk { data: data.into() }).await {
                 return Ok(());
             }
         }

@@ -1,12 +1,12 @@
 //! Streams of what happened: from the store in pages, then as transactions come.
 //!
 //! There is one source, the table. A transaction only wakes the watchers; so nothing is told twice, nothing is
-//! left out, and a slow watcher costs nothing.
+//! left out, and a slow watcher costs nothing: it is let go, and goes on from the last event that it has.
 
+use super::answers::Teller;
 use super::{Service, cannot_read};
 use proto::wire;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tonic::Status;
 
 /// Events or lines read at a time.
@@ -18,11 +18,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 impl Service {
     /// Until the sweep is over, unless `follow`; or until the reader has gone.
-    pub(super) async fn tell_events(
-        self,
-        request: wire::WatchRequest,
-        to: mpsc::Sender<Result<wire::Event, Status>>,
-    ) -> Result<(), Status> {
+    pub(super) async fn tell_events(self, request: wire::WatchRequest, to: Teller<wire::Event>) -> Result<(), Status> {
         let wire::WatchRequest { sweep, mut after, follow, last, workers } = request;
         if last > 0 {
             after = after.max(self.shared.reader.before_last(&sweep, workers, last).await.map_err(cannot_read)?);
@@ -37,7 +33,7 @@ impl Service {
                 let full = events.len() == PAGE as usize;
                 for event in events {
                     after = event.sequence;
-                    if to.send(Ok(event)).await.is_err() {
+                    if !to.tell(event).await {
                         return Ok(());
                     }
                 }
@@ -51,11 +47,7 @@ impl Service {
         }
     }
 
-    pub(super) async fn tell_logs(
-        self,
-        request: wire::LogsRequest,
-        to: mpsc::Sender<Result<wire::LogBatch, Status>>,
-    ) -> Result<(), Status> {
+    pub(super) async fn tell_logs(self, request: wire::LogsRequest, to: Teller<wire::LogBatch>) -> Result<(), Status> {
         let wire::LogsRequest { trial, follow } = request;
         let mut commits = self.shared.commits.clone();
         let mut after = 0;
@@ -66,7 +58,7 @@ impl Service {
                 let (lines, last) = self.shared.reader.logs(trial, after, PAGE).await.map_err(cannot_read)?;
                 let full = lines.len() == PAGE as usize;
                 after = last;
-                if !lines.is_empty() && to.send(Ok(wire::LogBatch { lines })).await.is_err() {
+                if !lines.is_empty() && !to.tell(wire::LogBatch { lines }).await {
                     return Ok(());
                 }
                 if !full {
@@ -83,7 +75,7 @@ impl Service {
         self,
         trials: Vec<u64>,
         names: Vec<String>,
-        to: mpsc::Sender<Result<wire::MetricsBatch, Status>>,
+        to: Teller<wire::MetricsBatch>,
     ) -> Result<(), Status> {
         let names_json = (!names.is_empty()).then(|| proto::convert::to_json(&names));
         let mut batch = wire::MetricsBatch::default();
@@ -97,7 +89,7 @@ impl Service {
                     after = (last.name.clone(), crate::store::signed(last.step));
                 }
                 batch.points.extend(page);
-                if batch.points.len() >= POINTS as usize && to.send(Ok(std::mem::take(&mut batch))).await.is_err() {
+                if batch.points.len() >= POINTS as usize && !to.tell(std::mem::take(&mut batch)).await {
                     return Ok(());
                 }
                 if !full {
@@ -107,17 +99,13 @@ impl Service {
         }
         if !batch.points.is_empty() {
             // The reader may have gone.
-            let _ = to.send(Ok(batch)).await;
+            to.tell(batch).await;
         }
         Ok(())
     }
 
     /// False if there is nobody to tell any more.
-    async fn wait_for_commit<T>(
-        &self,
-        commits: &mut tokio::sync::watch::Receiver<u64>,
-        to: &mpsc::Sender<Result<T, Status>>,
-    ) -> bool {
+    async fn wait_for_commit<T>(&self, commits: &mut tokio::sync::watch::Receiver<u64>, to: &Teller<T>) -> bool {
         let mut closed = self.shared.closed.clone();
         let go_on = tokio::select! {
             changed = commits.changed() => changed.is_ok(),

@@ -1,5 +1,6 @@
 //! The service that agents call.
 
+use super::share::{Place, Share};
 use super::{Answers, SLOW_MAX, Service, caller, transfer};
 use crate::driver::{Attach, Input, ToWorker};
 use crate::tokens::{Caller, ended};
@@ -101,16 +102,27 @@ impl Service {
         let mut closed = self.shared.closed.clone();
         let stopping = closed.wait_for(|closed| *closed);
         tokio::pin!(stopping);
+        let share = Share::new(&self.unheard);
         loop {
             let message = tokio::select! {
                 message = stream.message() => message?,
                 _ = &mut stopping => return Err(super::stopping()),
             };
             let Some(message) = message else { return Ok(()) };
-            let input = said(session, &mut last, message)?;
+            let place = self.place(&share, &message).await?;
+            let input = said(session, &mut last, message, place)?;
             if let Err(full) = self.shared.inputs.try_send(input) {
                 Box::pin(self.say(full.into_inner())).await?;
             }
+        }
+    }
+
+    /// Room for a message; who waits for it does so in a box, because there are many who do not.
+    async fn place(&self, share: &Share, message: &wire::WorkerMessage) -> Result<Place, Status> {
+        let bytes = proto::convert::bytes_of(message);
+        match share.try_place(bytes) {
+            Some(place) => Ok(place),
+            None => Box::pin(share.place(bytes)).await.ok_or_else(super::stopping),
         }
     }
 
@@ -119,7 +131,7 @@ impl Service {
     }
 }
 
-fn said(session: u64, last: &mut u64, message: wire::WorkerMessage) -> Result<Input, Status> {
+fn said(session: u64, last: &mut u64, message: wire::WorkerMessage, place: Place) -> Result<Input, Status> {
     let wire::WorkerMessage { sequence, body } = message;
     if sequence <= *last {
         let text = format!("message {sequence} came after message {last}; they are numbered upwards");
@@ -127,5 +139,5 @@ fn said(session: u64, last: &mut u64, message: wire::WorkerMessage) -> Result<In
     }
     *last = sequence;
     let body = body.ok_or(proto::convert::BadMessage::Missing("body"))?;
-    Ok(Input::Said { session, sequence, saying: proto::convert::saying(body)? })
+    Ok(Input::Said { session, sequence, saying: proto::convert::saying(body)?, place })
 }

@@ -3,6 +3,7 @@
 use super::files::read_file;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use std::io::Cursor;
+use std::panic::catch_unwind;
 use std::path::Path;
 
 /// Larger images are refused before they are decoded: a small file can claim any size.
@@ -52,9 +53,15 @@ pub(super) fn decode_file(path: &Path) -> Result<Decoded, String> {
 /// # Errors
 /// What is wrong with it, for people.
 pub fn decode(file: &[u8]) -> Result<Decoded, String> {
+    // The decoders are not ours, and one has panicked before.
+    catch_unwind(|| decode_checked(file)).unwrap_or_else(|_| Err("its decoder panicked".into()))
+}
+
+fn decode_checked(file: &[u8]) -> Result<Decoded, String> {
     if file.is_empty() {
         return Err("the file is empty".into());
     }
+    let file = within_riff(file);
     let mut reader = ImageReader::new(Cursor::new(file)).with_guessed_format().map_err(|error| error.to_string())?;
     let format = match reader.format() {
         Some(format @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP)) => format,
@@ -63,6 +70,10 @@ pub fn decode(file: &[u8]) -> Result<Decoded, String> {
     // The decoder fills what is missing at a JPEG's end with grey.
     if format == ImageFormat::Jpeg && !jpeg_has_end(file) {
         return Err("the JPEG is truncated".into());
+    }
+    // The decoder looks into colours by threes.
+    if format == ImageFormat::Png && !png_palette_is_whole(file) {
+        return Err("the PNG's palette ends within a colour".into());
     }
     // The decoder takes as much memory for a chunk as the chunk says that it is long.
     if format == ImageFormat::WebP && !webp_chunks_fit(file) {
@@ -115,16 +126,35 @@ fn jpeg_has_end(file: &[u8]) -> bool {
     }
 }
 
+/// Four bytes as a number.
+fn four_at(file: &[u8], at: usize, read: fn([u8; 4]) -> u32) -> Option<usize> {
+    usize::try_from(read(*file.get(at..)?.first_chunk::<4>()?)).ok()
+}
+
+/// Without what follows a WebP, where its decoder would look for chunks too.
+fn within_riff(file: &[u8]) -> &[u8] {
+    let size = four_at(file, 4, u32::from_le_bytes).filter(|_| file.starts_with(b"RIFF"));
+    size.and_then(|size| file.get(..size.checked_add(8)?)).unwrap_or(file)
+}
+
+/// Whether palettes are made of whole colours.
+fn png_palette_is_whole(file: &[u8]) -> bool {
+    let mut at = 8;
+    while let (Some(size), Some(name)) = (four_at(file, at, u32::from_be_bytes), file.get(at + 4..at + 8)) {
+        if name == b"PLTE" && (size == 0 || !size.is_multiple_of(3)) {
+            return false;
+        }
+        let Some(next) = size.checked_add(at + 12) else { break };
+        at = next;
+    }
+    true
+}
+
 /// Whether all chunks end within the file.
 fn webp_chunks_fit(file: &[u8]) -> bool {
-    let size_at = |at: usize| {
-        let four = file.get(at..)?.first_chunk::<4>()?;
-        usize::try_from(u32::from_le_bytes(*four)).ok()
-    };
-    let Some(end) = size_at(4).map(|size| size.saturating_add(8)) else { return false };
     let mut at = 12;
-    while at < end.min(file.len()) {
-        let Some(size) = size_at(at + 4) else { return false };
+    while at < file.len() {
+        let Some(size) = four_at(file, at + 4, u32::from_le_bytes) else { return false };
         if size > file.len() - (at + 8) {
             return false;
         }

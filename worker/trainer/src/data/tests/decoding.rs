@@ -188,4 +188,15 @@ fn a_webp_chunk_that_says_it_is_longer_than_the_file_takes_no_memory() {
     webp[at..at + 4].copy_from_slice(&3_000_000_000_u32.to_le_bytes());
     // Its decoder would have asked for three gigabytes.
     assert_eq!(decode(&webp).unwrap_err(), "the WebP is truncated");
+    // Nor behind the end that the file itself names.
+    let plain = encode(&quarters().into(), ImageFormat::WebP);
+    let behind = [&plain[..], b"EXIF", &3_000_000_000_u32.to_le_bytes(), b"x"].concat();
+    check(&behind, 0, [0, 1, 2, 3]);
+}
+
+#[test]
+fn a_palette_that_ends_within_a_colour_is_an_error_and_not_a_panic() {
+    let expected = "the PNG's palette ends within a colour";
+    assert_eq!(decode(&png(2, 2, 3, &[9], &[0, 0, 0, 0])).unwrap_err(), expected);
+    assert_eq!(decode(&png(2, 2, 3, &[9, 8, 7, 1], &[0, 1, 1, 0])).unwrap_err(), expected);
 }
