@@ -60,8 +60,8 @@ pub enum CredentialsError {
     },
     /// It is not for listening.
     #[error(
-        "the certificate in {folder} names no host, so nobody would believe a coordinator that shows it; make one that \
-         does: alpharho certs issue coordinator --host NAME-OR-ADDRESS", folder = folder.display()
+        "the certificate in {folder} names no host, so nobody would believe who listens with it; make one that does: \
+         alpharho certs issue NAME --host NAME-OR-ADDRESS", folder = folder.display()
     )]
     NoHost {
         /// Of the certificate.

@@ -7,6 +7,7 @@
 pub mod authority;
 mod connection;
 mod credentials;
+mod door;
 mod name;
 mod role;
 mod token;
@@ -14,6 +15,7 @@ mod token;
 pub use authority::{Authority, AuthorityError, Issue};
 pub use connection::{AddressError, Bearer, Connection, endpoint, explain};
 pub use credentials::{AUTHORITY_FILE, CERTIFICATE_FILE, Credentials, CredentialsError, KEY_FILE, TOKEN_FILE};
+pub use door::{Door, Guest, Limits};
 pub use name::{BadName, check_name, is_of};
 pub use role::{METHODS, Need, PACKAGE, Role, UnknownRole, need};
 pub use token::{BadToken, HASH_BYTES, Token};

@@ -358,6 +358,9 @@ pub(crate) struct Coordinator {
     /// Serve metrics for Prometheus at http://ADDRESS/metrics
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics_listen: Option<String>,
+    /// Needed for --metrics-listen off loopback: everybody who reaches it may read them
+    #[arg(long)]
+    pub(crate) metrics_public: bool,
     /// The form of log lines on standard error: text, or json (one object a line)
     #[arg(long, value_name = "FORM", default_value_t)]
     pub(crate) log_format: telemetry::log::Format,

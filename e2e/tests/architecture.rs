@@ -69,8 +69,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("alpharho-access", &[]),
     ("alpharho-coordinator", &["alpharho-access", "alpharho-sweeps", "alpharho-proto", "alpharho-telemetry"]),
     ("alpharho-agent", &["alpharho-access", "alpharho-sweeps", "alpharho-proto", "alpharho-telemetry"]),
-    ("alpharho-gradients", &["alpharho-sweeps", "alpharho-proto"]),
-    ("alpharho-trainer", &["alpharho-sweeps", "alpharho-proto", "alpharho-gradients"]),
+    ("alpharho-gradients", &["alpharho-access", "alpharho-sweeps", "alpharho-proto"]),
+    ("alpharho-trainer", &["alpharho-access", "alpharho-sweeps", "alpharho-proto", "alpharho-gradients"]),
     ("alpharho-trainer-scripted", &["alpharho-sweeps", "alpharho-proto"]),
     ("alpharho-dashboards", &["alpharho-sweeps", "alpharho-proto"]),
     (

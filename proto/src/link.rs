@@ -7,7 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use sweeps::ids::Token;
 use sweeps::metrics::Point;
 use sweeps::scheduler::StopReason;
@@ -67,9 +68,28 @@ pub struct Member {
 pub struct Exchange {
     /// Known to the replicas of this attempt alone: 64 hexadecimal digits. Never printed.
     pub secret: String,
+    /// A folder with certificate, key and authority, to speak TLS with replicas of other hosts. Without it, or on
+    /// loopback, what is said is not encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<PathBuf>,
     /// On which side of the exchange it stands.
     #[serde(flatten)]
     pub role: ExchangeRole,
+}
+
+impl Exchange {
+    /// What to show at that address, `HOST:PORT`: nothing on this machine.
+    #[must_use]
+    pub fn credentials_at(&self, address: &str) -> Option<&Path> {
+        self.credentials.as_deref().filter(|_| !is_loopback(address))
+    }
+}
+
+fn is_loopback(address: &str) -> bool {
+    match address.parse::<SocketAddr>() {
+        Ok(address) => address.ip().is_loopback(),
+        Err(_) => address.rsplit_once(':').is_some_and(|(host, _)| host == "localhost"),
+    }
 }
 
 impl fmt::Debug for Exchange {
@@ -260,6 +280,23 @@ mod tests {
     }
 
     #[test]
+    fn credentials_are_shown_to_other_hosts_alone() {
+        let role = ExchangeRole::Chief { listen: "0.0.0.0:0".to_owned() };
+        let exchange = Exchange { secret: String::new(), credentials: Some("node7".into()), role };
+        for (address, expected) in [
+            ("127.0.0.1:7", false),
+            ("[::1]:7", false),
+            ("localhost:7", false),
+            ("0.0.0.0:0", true),
+            ("10.0.0.5:7", true),
+            ("gpu0:7", true),
+            ("127.evil.example:7", true),
+        ] {
+            assert_eq!(exchange.credentials_at(address).is_some(), expected, "{address}");
+        }
+    }
+
+    #[test]
     fn an_exchange_comes_back_as_it_went_and_its_secret_is_not_printed() {
         let chief = ExchangeRole::Chief { listen: "127.0.0.1:0".to_owned() };
         let replica = ExchangeRole::Replica { chief: "127.0.0.1:43121".to_owned() };
@@ -267,7 +304,7 @@ mod tests {
             (chief, r#"{"secret":"c0ffee","role":"chief","listen":"127.0.0.1:0"}"#),
             (replica, r#"{"secret":"c0ffee","role":"replica","chief":"127.0.0.1:43121"}"#),
         ] {
-            let exchange = Exchange { secret: "c0ffee".to_owned(), role };
+            let exchange = Exchange { secret: "c0ffee".to_owned(), credentials: None, role };
             assert_eq!(serde_json::to_string(&exchange).unwrap(), expected);
             assert_eq!(serde_json::from_str::<Exchange>(expected).unwrap(), exchange);
             assert!(!format!("{exchange:?}").contains("c0ffee"));

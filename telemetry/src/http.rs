@@ -1,5 +1,5 @@
-//! `GET /metrics`: numbers for whoever scrapes them. Read-only, without a password: for loopback or a network that
-//! is trusted.
+//! `GET /metrics`: numbers for whoever scrapes them. Read-only, without a password: for loopback, or where somebody has
+//! said that everybody may read them.
 
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -8,6 +8,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -24,13 +26,40 @@ const CONNECTION_MAX: Duration = Duration::from_secs(600);
 /// After the socket refused to accept, as it does when the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// Whether metrics may be served there: on loopback, or where that was said to be meant.
+///
+/// # Errors
+/// With what to do.
+pub fn check_public(address: SocketAddr, is_meant: bool) -> Result<(), NotPublic> {
+    if address.ip().is_loopback() || is_meant { Ok(()) } else { Err(NotPublic { address }) }
+}
+
+/// An address at which others would read metrics without being asked for anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotPublic {
+    /// Where it was to be.
+    pub address: SocketAddr,
+}
+
+impl fmt::Display for NotPublic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "--metrics-listen {} is not on loopback: whoever reaches it can read names of sweeps and hosts, and counts; \
+             add --metrics-public if that is meant, or listen on 127.0.0.1 and let a scraper on this machine pass them on",
+            self.address
+        )
+    }
+}
+
+impl std::error::Error for NotPublic {}
+
 /// Answers `GET /metrics` with what `text` gives, until `shutdown` is ready.
 pub async fn serve<F, T>(listener: TcpListener, text: F, shutdown: impl Future<Output = ()>)
 where
     F: Fn() -> T + Clone + Send + 'static,
     T: Future<Output = String> + Send,
 {
-    warn_off_loopback(&listener);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = tokio::task::JoinSet::new();
     tokio::pin!(shutdown);
@@ -63,17 +92,6 @@ where
     }
 }
 
-fn warn_off_loopback(listener: &TcpListener) {
-    if let Ok(address) = listener.local_addr()
-        && !address.ip().is_loopback()
-    {
-        tracing::warn!(
-            %address,
-            "metrics are readable by everybody who reaches this address: names of sweeps and hosts are among them"
-        );
-    }
-}
-
 /// What `text` gives is only asked for where it is wanted.
 async fn answer(
     request: Request<Incoming>,
@@ -103,6 +121,23 @@ fn with_status(status: StatusCode, words: &str) -> Response<String> {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[test]
+    fn off_loopback_they_are_served_only_where_that_is_meant() {
+        for (address, is_meant, expected) in [
+            ("127.0.0.1:9463", false, true),
+            ("[::1]:9463", false, true),
+            ("0.0.0.0:9463", false, false),
+            ("10.0.0.5:9463", false, false),
+            ("[::]:9463", false, false),
+            ("10.0.0.5:9463", true, true),
+        ] {
+            let checked = check_public(address.parse().unwrap(), is_meant);
+            assert_eq!(checked.is_ok(), expected, "{address}");
+            let told = checked.map_or_else(|not| not.to_string(), |()| "--metrics-public".to_owned());
+            assert!(told.contains("--metrics-public"), "{told}");
+        }
+    }
 
     #[tokio::test]
     async fn metrics_are_served_and_nothing_else() {

@@ -24,6 +24,10 @@ pub(super) async fn serve(place: &Place, arguments: &Arguments) -> anyhow::Resul
         })?),
         None => None,
     };
+    if let Some(listener) = &metrics {
+        telemetry::http::check_public(listener.local_addr()?, arguments.metrics_public)
+            .map_err(|not| Failure::new(not.to_string()))?;
+    }
     let listening = listener.local_addr()?;
     let config = Config {
         store: place.store.clone(),

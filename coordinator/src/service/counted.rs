@@ -1,4 +1,5 @@
-//! A gRPC service whose calls are counted: by method and code, and how long their answers took to begin.
+//! A gRPC service whose calls are counted: by method and code, and how long their answers took to begin. What it says of
+//! a refusal is cut where it is too long for a header.
 
 use crate::metrics::Metrics;
 use http_body::{Body as HttpBody, Frame};
@@ -9,12 +10,15 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 use tonic::Code;
 use tonic::body::Body;
-use tonic::codegen::http::{HeaderMap, Request, Response};
+use tonic::codegen::http::{HeaderMap, HeaderValue, Request, Response};
 use tonic::codegen::{BoxFuture, Bytes, Service as TowerService};
 use tonic::server::NamedService;
 
 /// The package of the contract, which all paths begin with.
 const PACKAGE: &str = "/alpharho.v1.";
+/// What a refusal says, as it travels: other sides take 16 KiB of headers, and break the connection for more.
+const REASON_BYTES_MAX: usize = 8 << 10;
+const REASON: &str = "grpc-message";
 /// What somebody asked for that is not in the contract: one name for all, however many are tried.
 const UNKNOWN: &str = "unknown";
 
@@ -55,7 +59,8 @@ where
         let begun = Instant::now();
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let answer = answer.await?;
+            let mut answer = answer.await?;
+            shorten(answer.headers_mut());
             let known_code = code_of(answer.headers());
             let method = if known_code == Some(Code::Unimplemented) { UNKNOWN.to_owned() } else { method };
             metrics.grpc_seconds.with_label_values(&[&method]).observe(begun.elapsed().as_secs_f64());
@@ -83,6 +88,24 @@ fn word(code: Code) -> String {
     if code == Code::Ok { "OK".to_owned() } else { format!("{code:?}") }
 }
 
+/// Cuts the reason of a refusal between two characters.
+fn shorten(headers: &mut HeaderMap) {
+    let Some(reason) = headers.get(REASON).map(|reason| reason.as_bytes()) else { return };
+    if reason.len() <= REASON_BYTES_MAX {
+        return;
+    }
+    // Characters may be written as `%E2%80%A6`, a byte each.
+    let is_within = |at: usize| {
+        let is_escaped = reason[at - 1] == b'%' || reason[at - 2] == b'%';
+        is_escaped || matches!(reason[at..], [b'%', b'8' | b'9' | b'A' | b'B', ..])
+    };
+    let cut = (2..=REASON_BYTES_MAX).rev().find(|at| !is_within(*at)).unwrap_or(0);
+    let shorter = [&reason[..cut], b"%20.."].concat();
+    if let Ok(shorter) = HeaderValue::from_bytes(&shorter) {
+        headers.insert(REASON, shorter);
+    }
+}
+
 fn code_of(headers: &HeaderMap) -> Option<Code> {
     headers.get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()))
 }
@@ -107,7 +130,12 @@ impl HttpBody for CountedBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.body).poll_frame(context);
+        let mut polled = Pin::new(&mut this.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            shorten(trailers);
+        }
         if let Poll::Ready(Some(frame)) = &polled {
             match frame {
                 Ok(frame) => this.call.code = frame.trailers_ref().and_then(code_of).or(this.call.code),
@@ -198,6 +226,22 @@ mod tests {
             text.lines().filter_map(|line| line.strip_prefix("alpharho_grpc_requests_total")).collect();
         assert!(text.contains("alpharho_grpc_response_seconds_count{"), "{text}");
         calls.join("|")
+    }
+
+    #[test]
+    fn a_reason_that_is_too_long_is_cut_between_two_characters() {
+        for (letter, count) in
+            [("a", 20_000), ("é", 5_000), ("…", 5_000), ("a…", 4_000), (" ", 9_000), ("a", 10), ("…", 10)]
+        {
+            let reason = letter.repeat(count);
+            let mut headers = HeaderMap::new();
+            tonic::Status::not_found(&reason).add_header(&mut headers).unwrap();
+            shorten(&mut headers);
+            assert!(headers[REASON].len() <= REASON_BYTES_MAX + 5, "{letter} {count}");
+            let read = tonic::Status::from_header_map(&headers).unwrap();
+            let said = read.message().strip_suffix(" ..").unwrap_or(read.message());
+            assert!(reason.starts_with(said) && (said.len() > 900 || said == reason), "{letter} {count}: {said}");
+        }
     }
 
     #[tokio::test]

@@ -4,7 +4,6 @@
 mod answers;
 mod clients;
 mod counted;
-mod door;
 mod explain;
 mod guarded;
 mod share;
@@ -16,9 +15,9 @@ mod workers;
 
 use crate::driver::{Input, Shared};
 use crate::tokens::Caller;
+use access::{Door, Limits};
 use answers::{Answers, answers};
 use counted::Counted;
-use door::{Door, Limits};
 use guarded::Guarded;
 use proto::wire::sweeps_server::SweepsServer;
 use proto::wire::tokens_server::TokensServer;

@@ -69,7 +69,7 @@ impl Exchange {
         let place = Place { epoch: 0, version: 0, next: 0, holes: Vec::new() };
         let shared = Shared::new(Chief::new(settings, master, &place, Tally::default(), Tally::default()));
         let chief = Token { trial: TrialId(7), attempt: 2, replica: 0, incarnation: 1 };
-        let listening = listen(&shared, chief, SECRET, "127.0.0.1:0").map_err(|error| error.to_string())?;
+        let listening = listen(&shared, chief, SECRET, "127.0.0.1:0", None).map_err(|error| error.to_string())?;
         let endpoint =
             Endpoint::from_shared(format!("http://{}", listening.address)).map_err(|error| error.to_string())?;
         let channel = self.runtime.block_on(endpoint.connect()).map_err(|error| error.to_string())?;

@@ -64,10 +64,12 @@ pub(crate) struct Arguments {
     /// Serve scripted trials alone, so that neither trainer nor libtorch is needed
     #[arg(long, hide = true, env = "ALPHARHO_SCRIPTED_ONLY")]
     pub(crate) scripted_only: bool,
-    /// Where a trial's chief listens for gradients of other replicas: off loopback replicas on other nodes can join
+    /// Where a trial's chief listens for gradients of other replicas: off loopback replicas on other nodes can join, over
+    /// TLS with --credentials, whose certificate must name the host (`alpharho certs issue NAME --host HOST`)
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     pub(crate) gradients_listen: SocketAddr,
-    /// Needed for --gradients-listen off loopback: what goes between replicas is authenticated, but not encrypted
+    /// Without TLS between replicas on different nodes: authenticated, but not encrypted. For all workers of a coordinator
+    /// or for none
     #[arg(long)]
     pub(crate) gradients_unencrypted: bool,
     /// Kill a trainer that says nothing for so long
@@ -94,6 +96,9 @@ pub(crate) struct Arguments {
     /// Serve metrics for Prometheus at http://ADDRESS/metrics
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics_listen: Option<String>,
+    /// Needed for --metrics-listen off loopback: everybody who reaches it may read them
+    #[arg(long)]
+    pub(crate) metrics_public: bool,
 }
 
 impl Arguments {
@@ -102,13 +107,14 @@ impl Arguments {
     /// # Errors
     /// With what is wrong and what to do.
     pub(crate) fn check_gradients(&self) -> Result<(), String> {
-        let Self { gradients_listen, gradients_unencrypted, .. } = self;
-        if gradients_listen.ip().is_loopback() || *gradients_unencrypted {
+        let Self { gradients_listen, gradients_unencrypted, credentials, .. } = self;
+        if gradients_listen.ip().is_loopback() || *gradients_unencrypted || credentials.is_some() {
             return Ok(());
         }
         Err(format!(
-            "--gradients-listen {gradients_listen} is not on loopback, and what goes between replicas is not encrypted: \
-             add --gradients-unencrypted if you trust that network (THREATS.md says with what), or leave it out"
+            "--gradients-listen {gradients_listen} is not on loopback, and what goes between replicas would not be \
+             encrypted: give --credentials DIR, with a certificate made by `alpharho certs issue NAME --host HOST`; or \
+             --gradients-unencrypted if you trust that network (THREATS.md says with what); or leave it out"
         ))
     }
 }
@@ -160,6 +166,7 @@ mod tests {
             ("alpharho-worker --gradients-listen [::1]:4000", true),
             ("alpharho-worker --gradients-listen 10.0.0.5:0", false),
             ("alpharho-worker --gradients-listen 0.0.0.0:0 --gradients-unencrypted", true),
+            ("alpharho-worker --gradients-listen 10.0.0.5:0 --credentials node7", true),
         ] {
             let arguments = Arguments::try_parse_from(line.split_whitespace()).unwrap();
             assert_eq!(arguments.check_gradients().is_ok(), good, "{line}");

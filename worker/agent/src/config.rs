@@ -30,8 +30,10 @@ pub struct Config {
     pub folder: PathBuf,
     /// The programs that train.
     pub trainers: Trainers,
-    /// `127.0.0.1:0`: where chiefs listen for the gradients of other replicas. The traffic is not encrypted.
+    /// `127.0.0.1:0`: where chiefs listen for the gradients of other replicas.
     pub gradients_listen: String,
+    /// The folder of what replicas on different hosts show each other over TLS; without it their traffic is in the clear.
+    pub gradients_credentials: Option<PathBuf>,
     /// A trainer that says nothing for so long is killed.
     pub silence: Duration,
     /// Where it counts what it does.

@@ -289,7 +289,7 @@ impl Hub {
         let mut members = Vec::new();
         for member in grant.members {
             let sweep = member.sweep.clone();
-            match understood(member, &self.config().gradients_listen) {
+            match understood(member, self.config()) {
                 Ok(granted) => {
                     let token = granted.member.token;
                     tracing::info!(
@@ -522,16 +522,17 @@ fn word(end: &AttemptEnd) -> &'static str {
     }
 }
 
-fn understood(member: wire::Member, listen: &str) -> Result<Granted, (Option<wire::Token>, convert::BadMessage)> {
+fn understood(member: wire::Member, config: &Config) -> Result<Granted, (Option<wire::Token>, convert::BadMessage)> {
     let wire_token = member.token;
     let token = convert::token(wire_token).map_err(|bad| (wire_token, bad))?;
     let trial = convert::trial(&member.trial_json).map_err(|bad| (wire_token, bad))?;
     let exchange = member.exchange.map(|wire::Exchange { secret, chief }| link::Exchange {
         secret,
         role: match chief {
-            None => link::ExchangeRole::Chief { listen: listen.to_owned() },
+            None => link::ExchangeRole::Chief { listen: config.gradients_listen.clone() },
             Some(chief) => link::ExchangeRole::Replica { chief },
         },
+        credentials: config.gradients_credentials.clone(),
     });
     let (resume, threads) = (member.resume, member.threads);
     Ok(Granted { member: link::Member { token, trial, resume: None, exchange }, resume, threads })

@@ -65,7 +65,7 @@ fn serve(arguments: &Arguments, parent: Option<watch::Parent>) -> anyhow::Result
             real.libtorch.found_by
         );
     }
-    if !arguments.gradients_listen.ip().is_loopback() {
+    if !arguments.gradients_listen.ip().is_loopback() && config.gradients_credentials.is_none() {
         tracing::warn!(
             "gradients are taken on {}, and what goes between replicas is not encrypted",
             arguments.gradients_listen
@@ -80,6 +80,7 @@ fn serve(arguments: &Arguments, parent: Option<watch::Parent>) -> anyhow::Result
         if let Some(address) = &arguments.metrics_listen {
             let listener = tokio::net::TcpListener::bind(address).await;
             let listener = listener.with_context(|| format!("cannot listen for metrics on {address}"))?;
+            telemetry::http::check_public(listener.local_addr()?, arguments.metrics_public)?;
             tracing::info!("metrics at http://{}/metrics", listener.local_addr()?);
             let metrics = config.metrics.clone();
             let text = move || std::future::ready(metrics.text());
@@ -142,10 +143,23 @@ fn config(arguments: &Arguments) -> anyhow::Result<Config> {
             scripted: trainers::find(SCRIPTED_TRAINER, arguments.scripted_trainer.as_deref()),
         },
         gradients_listen: arguments.gradients_listen.to_string(),
+        gradients_credentials: gradients_credentials(arguments)?,
         silence: Duration::from_secs_f64(arguments.trainer_silence_seconds),
         metrics: Metrics::new()?,
         leave_when_idle: arguments.exit_when_idle.then(|| Duration::from_secs_f64(arguments.idle_seconds)),
     })
+}
+
+/// What trainers show each other, unless they are to do without.
+fn gradients_credentials(arguments: &Arguments) -> anyhow::Result<Option<PathBuf>> {
+    let Some(folder) = arguments.credentials.as_deref().filter(|_| !arguments.gradients_unencrypted) else {
+        return Ok(None);
+    };
+    if !arguments.gradients_listen.ip().is_loopback() {
+        // Better told now than by the first chief.
+        Credentials::read(folder)?.to_listen().context("--gradients-listen off loopback")?;
+    }
+    Ok(Some(folder.canonicalize().with_context(|| format!("--credentials {}", folder.display()))?))
 }
 
 fn real_trainer(arguments: &Arguments) -> Result<RealTrainer, String> {

@@ -274,6 +274,7 @@ async fn an_address_that_is_none_is_refused() {
     let (_, leave) = tokio::sync::mpsc::channel(1);
     let config = agent::Config {
         gradients_listen: "127.0.0.1:0".to_owned(),
+        gradients_credentials: None,
         coordinator: "not an address".to_owned(),
         credentials: None,
         worker: sweeps::ids::WorkerId(1),

@@ -335,13 +335,14 @@ fn serve(values: usize, gradients: Gradients) -> Listening {
     let master = master(values);
     let place = Place { epoch: 0, version: 0, next: 0, holes: Vec::new() };
     let shared = Shared::new(Chief::new(settings, master, &place, Tally::default(), Tally::default()));
-    listen(&shared, token(0), SECRET, "127.0.0.1:0").unwrap()
+    listen(&shared, token(0), SECRET, "127.0.0.1:0", None).unwrap()
 }
 
 /// A replica that computes nothing.
 fn push(chief: &str, number: u32, values: usize, gradients: Gradients, goes_on: &dyn Fn() -> bool) {
     let (chief, secret) = (chief.to_owned(), SECRET.to_owned());
-    let mut replica = Remote::join(&Caller { chief, token: token(number), secret, values, gradients }).unwrap();
+    let mut replica =
+        Remote::join(&Caller { chief, token: token(number), secret, values, gradients, credentials: None }).unwrap();
     let gradient = vec![1e-3; values];
     let mut weights = vec![0.0; values];
     let mut assignment = replica.exchange(None, 4, &mut weights).unwrap();

@@ -10,11 +10,13 @@ use crate::ranges::Range;
 use crate::service::{FRAME_BYTES_MAX, KEEPALIVE, MESSAGE_BYTES_MAX, WINDOW_BYTES, bearer};
 use crate::values::Values;
 use crate::{Assignment, Exchange, ExchangeError};
+use access::Credentials;
 use bytes::Bytes;
 use proto::gradients::gradients_client::GradientsClient;
 use proto::gradients::push_part::Part as PushedPart;
 use proto::gradients::reply_part::Part as RepliedPart;
 use proto::gradients::{self as wire, JoinRequest, PushPart, PushReply, PushRequest, Welcome};
+use std::io;
 use std::time::{Duration, Instant};
 use sweeps::ids::Token;
 use sweeps::spec::model::{GradientMode, Gradients, Precision};
@@ -45,6 +47,9 @@ pub struct Caller {
     pub values: usize,
     /// How gradients come together.
     pub gradients: Gradients,
+    /// With these it speaks TLS, believes a chief of the same authority alone whose certificate names the host, and
+    /// shows its own; but for a chief of this host, which it reaches by a socket of its own.
+    pub credentials: Option<Credentials>,
 }
 
 /// A replica that has joined.
@@ -90,8 +95,19 @@ impl Remote {
             .enable_all()
             .build()?;
         let bad = |what: String| ExchangeError::BadAnswer(what);
-        let endpoint = Endpoint::from_shared(format!("http://{}", caller.chief))
-            .map_err(|error| bad(format!("{} is no address: {error}", caller.chief)))?
+        let near = {
+            let _inside = runtime.enter();
+            Near::find(&caller.chief)
+        };
+        let credentials = caller.credentials.as_ref().filter(|_| near.is_none());
+        let scheme = if credentials.is_some() { "https" } else { "http" };
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", caller.chief))
+            .map_err(|error| bad(format!("{} is no address: {error}", caller.chief)))?;
+        if let Some(credentials) = credentials {
+            let tls = credentials.to_call(endpoint.uri().host().unwrap_or_default());
+            endpoint = endpoint.tls_config(tls).map_err(io::Error::other)?;
+        }
+        let endpoint = endpoint
             .tcp_nodelay(true)
             .connect_timeout(ANSWER_PATIENCE)
             .initial_stream_window_size(WINDOW_BYTES)
@@ -102,7 +118,7 @@ impl Remote {
             .keep_alive_while_idle(true);
         let channel = {
             let _inside = runtime.enter();
-            match Near::find(&caller.chief) {
+            match near {
                 Some(near) => endpoint.connect_with_connector_lazy(near),
                 None => endpoint.connect_lazy(),
             }

@@ -6,12 +6,14 @@ use crate::parts::{Buffer, Buffers, Incoming, PART_BYTES_MAX, TooLong, cut};
 use crate::ranges::Range;
 use crate::shared::{Answer, IDLE, OWN, Shared, next_work};
 use crate::values::Values;
+use access::{Credentials, Door, Limits};
 use bytes::Bytes;
 use proto::gradients::gradients_server::{Gradients, GradientsServer};
 use proto::gradients::push_part::Part as PushedPart;
 use proto::gradients::reply_part::Part as RepliedPart;
 use proto::gradients::{self as wire, JoinRequest, PushPart, PushReply, PushRequest, ReplyPart, Welcome};
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +27,6 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::service::Interceptor;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 /// The largest message, ranges included.
@@ -39,6 +40,17 @@ pub(crate) const WINDOW_BYTES: u32 = 4 << 20;
 pub(crate) const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Ranges that a replica may ask to have in hand.
 const WANTED_MAX: usize = 1024;
+/// Calls at a time on one connection: a replica joins and pushes.
+const STREAMS_MAX: u32 = 16;
+/// Names and values of a call's headers, all together.
+const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// Replicas have one connection each.
+const LIMITS: Limits =
+    Limits { connections_max: 1_024, connections_of_peer_max: 256, silence_max: Duration::from_secs(60) };
+/// How long the next part of a gradient may take.
+const PART_MAX: Duration = Duration::from_secs(60);
+/// Numbers of replicas that an attempt may have seen.
+const REPLICAS_MAX: usize = 10_000;
 /// Threads for connections: one for each direction of a busy exchange.
 const THREADS: usize = 2;
 
@@ -58,11 +70,19 @@ impl Drop for Listening {
     }
 }
 
-/// Listens for the replicas of the attempt of `chief`, whose secret they must know.
+/// Listens for the replicas of the attempt of `chief`, whose secret they must know. With credentials it speaks TLS, and
+/// lets nobody in without a certificate of the same authority; but for replicas of this host, which come by a socket of
+/// their own.
 ///
 /// # Errors
-/// When the address cannot be listened on.
-pub fn listen(shared: &Arc<Shared>, chief: Token, secret: &str, address: &str) -> std::io::Result<Listening> {
+/// When the address cannot be listened on, or the certificate is not one to listen with.
+pub fn listen(
+    shared: &Arc<Shared>,
+    chief: Token,
+    secret: &str,
+    address: &str,
+    credentials: Option<&Credentials>,
+) -> io::Result<Listening> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .thread_name("gradients")
@@ -88,7 +108,16 @@ pub fn listen(shared: &Arc<Shared>, chief: Token, secret: &str, address: &str) -
         .initial_connection_window_size(2 * WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(2 * KEEPALIVE));
+        .http2_keepalive_timeout(Some(2 * KEEPALIVE))
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_max_header_list_size(HEADER_BYTES_MAX);
+    let mut server_far = match credentials {
+        Some(credentials) => {
+            let tls = credentials.to_listen().map_err(io::Error::other)?;
+            server.clone().tls_config(tls).map_err(io::Error::other)?
+        }
+        None => server.clone(),
+    };
     let near = {
         let _inside = runtime.enter();
         near::listen(address)
@@ -98,8 +127,8 @@ pub fn listen(shared: &Arc<Shared>, chief: Token, secret: &str, address: &str) -
         let router = server.add_service(guarded.clone());
         runtime.spawn(report(router.serve_with_incoming(UnixListenerStream::new(listener))));
     }
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    runtime.spawn(report(server.add_service(guarded).serve_with_incoming(incoming)));
+    let incoming = Door::new(listener, LIMITS);
+    runtime.spawn(report(server_far.add_service(guarded).serve_with_incoming(incoming)));
     Ok(Listening { address, runtime: Some(runtime) })
 }
 
@@ -254,6 +283,9 @@ impl Gradients for Service {
         }
         let connection = {
             let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+            if joined.len() >= REPLICAS_MAX && !joined.contains_key(&replica) {
+                return Err(Status::resource_exhausted(format!("{REPLICAS_MAX} replicas have joined this attempt")));
+            }
             let connection = joined.get(&replica).map_or(1, |(_, connection)| connection + 1);
             joined.insert(replica, (incarnation, connection));
             connection
@@ -264,13 +296,13 @@ impl Gradients for Service {
 
     async fn push(&self, request: Request<Streaming<PushPart>>) -> Result<Response<ReplyParts>, Status> {
         let mut parts = request.into_inner();
-        let Some(PushedPart::Push(push)) = parts.message().await?.and_then(|first| first.part) else {
+        let Some(PushedPart::Push(push)) = next_part(&mut parts).await?.and_then(|first| first.part) else {
             return Err(Status::invalid_argument("the first part of a push must say who it is from"));
         };
         let (replica, incarnation) = self.check(push.from)?;
         self.check_incarnation(replica, incarnation)?;
         let mut gradient = Incoming::new(self.buffers.take(), self.values, self.precision);
-        while let Some(part) = parts.message().await? {
+        while let Some(part) = next_part(&mut parts).await? {
             let Some(PushedPart::Gradient(bytes)) = part.part else {
                 return Err(Status::invalid_argument("after the first part of a push only its gradient may come"));
             };
@@ -283,6 +315,12 @@ impl Gradients for Service {
         let (reply, parameters) = self.answer(replica, wanted, verdict, gradient.into_buffer()).await?;
         Ok(Response::new(reply_parts(reply, parameters)))
     }
+}
+
+/// The next part; a replica that is slower than slow does not hold a buffer for ever.
+async fn next_part(parts: &mut Streaming<PushPart>) -> Result<Option<PushPart>, Status> {
+    let late = |_| Status::deadline_exceeded("the next part of the push took too long; send it again");
+    tokio::time::timeout(PART_MAX, parts.message()).await.map_err(late)?
 }
 
 /// An answer in parts.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
 
+use access::{Authority, Credentials, Issue};
 use gradients::chief::{Chief, Finished, Master, Phase, Place, Settings, Tally, Verdict};
 use gradients::remote::{Caller, Remote};
 use gradients::rmsprop::Rule;
@@ -13,6 +14,7 @@ use proto::gradients::gradients_client::GradientsClient;
 use proto::gradients::push_part::Part;
 use proto::gradients::{self as wire, PushPart, PushRequest};
 use std::sync::Arc;
+use std::time::Duration;
 use sweeps::ids::{Token, TrialId};
 use sweeps::spec::model::{GradientMode, Gradients, Optimizer, Precision};
 use tonic::{Code, Request};
@@ -50,7 +52,7 @@ fn shared(gradients: Gradients) -> Arc<Shared> {
 }
 
 fn serve(shared: &Arc<Shared>) -> Listening {
-    listen(shared, token(0), SECRET, "127.0.0.1:0").unwrap()
+    listen(shared, token(0), SECRET, "127.0.0.1:0", None).unwrap()
 }
 
 fn caller(listening: &Listening, replica: u32, gradients: Gradients) -> Caller {
@@ -60,6 +62,7 @@ fn caller(listening: &Listening, replica: u32, gradients: Gradients) -> Caller {
         secret: SECRET.to_owned(),
         values: VALUES,
         gradients,
+        credentials: None,
     }
 }
 
@@ -280,4 +283,62 @@ fn garbage_is_survived() {
     let mut replica = Remote::join(&caller(&listening, 1, Gradients::default())).unwrap();
     assert_eq!(replica.exchange(None, 1, &mut weights).unwrap().verdict, Verdict::Nothing);
     assert_eq!(weights, vec![1.0; VALUES]);
+}
+
+/// Folders of names, of an authority of their own.
+fn names(certs: &std::path::Path, names: &[(&str, &[&str])]) -> Vec<Credentials> {
+    Authority::init(certs, 30).unwrap();
+    let authority = Authority::open(certs).unwrap();
+    let issued = names.iter().map(|(name, hosts)| {
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        authority.issue(&Issue { name, hosts: &hosts, days: 30 }).unwrap()
+    });
+    issued.map(|folder| Credentials::read(&folder).unwrap()).collect()
+}
+
+#[test]
+fn over_tls_both_sides_show_a_certificate_and_the_secret_is_still_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = names(&folder.path().join("ours"), &[("chief", &["chief.example.org"]), ("node7", &[])]);
+    let [with_host, node7] = &ours[..] else { panic!("two names") };
+    let theirs = names(&folder.path().join("theirs"), &[("node7", &["chief.example.org"])]);
+    let shared = shared(Gradients::default());
+    let listen = |credentials| listen(&shared, token(0), SECRET, "0.0.0.0:0", credentials);
+    assert!(listen(Some(node7)).unwrap_err().to_string().contains("names no host"));
+    let listening = listen(Some(with_host)).unwrap();
+    // By another name of this machine it is not found by the socket beside, and so it is reached as from elsewhere.
+    let far = |host: &str, shown: Option<&Credentials>, secret: &str| Caller {
+        chief: format!("{host}:{}", listening.address.port()),
+        secret: secret.to_owned(),
+        credentials: shown.cloned(),
+        ..caller(&listening, 1, Gradients::default())
+    };
+    let joined = |caller: Caller, patience: Duration| {
+        let (tell, told) = std::sync::mpsc::channel();
+        // A chief that cannot be reached is tried for a minute, which is not waited for.
+        std::thread::spawn(move || drop(tell.send(Remote::join(&caller).map_err(|error| error.to_string()))));
+        told.recv_timeout(patience).unwrap_or(Err("not let in".to_owned()))
+    };
+    let mut replica = joined(far("localhost", Some(node7), SECRET), Duration::from_secs(30)).unwrap();
+    let mut weights = vec![0.0; VALUES];
+    let assignment = replica.exchange(None, 2, &mut weights).unwrap();
+    assert!(assignment.phase == Phase::Training && !assignment.ranges.is_empty() && weights[0] == 1.0);
+    drop(replica);
+    while shared.look(Chief::replicas) > 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let wrong = "f".repeat(64);
+    let refused = joined(far("localhost", Some(node7), &wrong), Duration::from_secs(30)).err().unwrap();
+    assert!(refused.contains("not the secret"), "{refused}");
+    for (what, stranger) in [
+        ("no TLS", far("localhost", None, SECRET)),
+        ("another authority", far("localhost", Some(&theirs[0]), SECRET)),
+        ("a host that the certificate does not name", far("127.0.0.2", Some(node7), SECRET)),
+    ] {
+        assert_eq!(joined(stranger, Duration::from_secs(2)).err().as_deref(), Some("not let in"), "{what}");
+    }
+    assert_eq!(shared.look(Chief::replicas), 0);
+    // And one of this host comes as ever.
+    let near = Caller { credentials: Some(node7.clone()), ..caller(&listening, 3, Gradients::default()) };
+    assert!(joined(near, Duration::from_secs(30)).is_ok());
 }

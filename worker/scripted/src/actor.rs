@@ -30,6 +30,11 @@ pub(crate) fn act(start: Start, stops: &Stops, voice: &Voice) -> anyhow::Result<
                     libtorch: "none".to_owned(),
                     resumed_epoch: role.epochs_done,
                 })?;
+                if role.member.exchange.as_ref().is_some_and(exchange::wants_tls) {
+                    let end = AttemptEnd::Failed { reason: exchange::NO_TLS.to_owned() };
+                    voice.say(&Said::Ended { token, end })?;
+                    continue;
+                }
                 match role.member.exchange.clone() {
                     Some(exchange @ Exchange { role: ExchangeRole::Replica { .. }, .. }) => {
                         // It has its slot for itself.
@@ -37,7 +42,7 @@ pub(crate) fn act(start: Start, stops: &Stops, voice: &Voice) -> anyhow::Result<
                         voice.say(&Said::Ended { token, end })?;
                         continue;
                     }
-                    Some(Exchange { secret, role: ExchangeRole::Chief { listen } }) => {
+                    Some(Exchange { secret, role: ExchangeRole::Chief { listen }, .. }) => {
                         role.chief = Some(Chief::listen(token, &listen, &secret, voice)?);
                     }
                     None => {}

@@ -22,6 +22,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What a chief says when all is done.
 const DONE: u8 = b'd';
 
+/// Why it does not exchange anything with other hosts.
+pub(crate) const NO_TLS: &str = "the scripted trainer speaks no TLS, and the secret of its replicas must not go to other \
+                                 hosts in the clear; listen on loopback, or start workers with --gradients-unencrypted";
+
+/// Whether what is said must be encrypted.
+pub(crate) fn wants_tls(exchange: &Exchange) -> bool {
+    let (ExchangeRole::Chief { listen: address } | ExchangeRole::Replica { chief: address }) = &exchange.role;
+    exchange.credentials_at(address).is_some()
+}
+
 /// The chief's side.
 pub(crate) struct Chief {
     connected: Arc<AtomicU32>,
@@ -152,7 +162,7 @@ mod tests {
     fn replica(number: u32, secret: &str, chief: &str, stops: &Stops) -> std::thread::JoinHandle<AttemptEnd> {
         let token = Token::replica(TrialId(1), 1, number);
         let role = ExchangeRole::Replica { chief: chief.to_owned() };
-        let (exchange, stops) = (Exchange { secret: secret.to_owned(), role }, stops.clone());
+        let (exchange, stops) = (Exchange { secret: secret.to_owned(), credentials: None, role }, stops.clone());
         std::thread::spawn(move || replicate(token, &exchange, &stops, &Voice::new()).unwrap())
     }
 
@@ -169,5 +179,16 @@ mod tests {
         assert_eq!((chief.take_most(), chief.take_most()), (3, 2));
         chief.done();
         assert_eq!(one.join().unwrap(), AttemptEnd::Completed);
+    }
+
+    #[test]
+    fn nothing_goes_in_the_clear_where_it_should_not() {
+        for (address, credentials, expected) in
+            [("10.0.0.5:7", Some("node7"), true), ("127.0.0.1:7", Some("node7"), false), ("10.0.0.5:7", None, false)]
+        {
+            let role = ExchangeRole::Replica { chief: address.to_owned() };
+            let exchange = Exchange { secret: String::new(), credentials: credentials.map(Into::into), role };
+            assert_eq!(wants_tls(&exchange), expected, "{address} {credentials:?}");
+        }
     }
 }

@@ -52,7 +52,7 @@ fn run(
 }
 
 fn chief() -> Exchange {
-    Exchange { secret: SECRET.into(), role: ExchangeRole::Chief { listen: "127.0.0.1:0".into() } }
+    Exchange { secret: SECRET.into(), credentials: None, role: ExchangeRole::Chief { listen: "127.0.0.1:0".into() } }
 }
 
 fn alone(
@@ -93,7 +93,7 @@ fn together(folder: &Path, trial: &Trial, replicas: u32) -> (Vec<Said>, Vec<Atte
         scope.spawn(|| run(folder, trial, 0, Some(chief()), None, &orders, &ears[0]));
         let role = ExchangeRole::Replica { chief: address(&ears[0]) };
         for (replica, ear) in (1..).zip(&ears[1..]) {
-            let exchange = Exchange { secret: SECRET.into(), role: role.clone() };
+            let exchange = Exchange { secret: SECRET.into(), credentials: None, role: role.clone() };
             let orders = orders.clone();
             scope.spawn(move || run(folder, trial, replica, Some(exchange), None, &orders, ear));
         }
@@ -186,7 +186,7 @@ fn a_stranger_is_turned_away() {
     std::thread::scope(|scope| {
         scope.spawn(|| run(folder.path(), &trial, 0, Some(chief()), None, &orders, &ears[0]));
         let role = ExchangeRole::Replica { chief: address(&ears[0]) };
-        let exchange = Exchange { secret: "wrong".into(), role };
+        let exchange = Exchange { secret: "wrong".into(), credentials: None, role };
         run(folder.path(), &trial, 1, Some(exchange), None, &orders, &ears[1]);
     });
     assert_eq!(end(&ears[0].heard(), 1), AttemptEnd::Completed);

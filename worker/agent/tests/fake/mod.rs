@@ -175,6 +175,7 @@ impl Scene {
         let mut config = Config {
             credentials: None,
             gradients_listen: "127.0.0.1:0".to_owned(),
+            gradients_credentials: None,
             coordinator: format!("http://{address}"),
             worker: WorkerId(42),
             host: "test".to_owned(),

@@ -5,6 +5,7 @@ use crate::data::{Dataset, StreamOptions};
 use crate::member::{Member, Progress, Sums, as_f64};
 use crate::schedule::learning_rate;
 use crate::speech::Speech;
+use access::Credentials;
 use anyhow::{Context, Result, bail};
 use gradients::chief::{Chief as Core, Phase, Place, Settings, Tally};
 use gradients::ranges::Range;
@@ -54,7 +55,8 @@ impl Chief {
         let (epoch, window) = (tally(epoch), tally(window));
         let master = member.model.parts().0.take_slots()?;
         let shared = Shared::new(Core::new(settings, master, &place, epoch, window));
-        let listening = listen(&shared, member.token, &exchange.secret, address)
+        let credentials = exchange.credentials_at(address).map(Credentials::read).transpose()?;
+        let listening = listen(&shared, member.token, &exchange.secret, address, credentials.as_ref())
             .with_context(|| format!("the chief of a trial cannot listen on {address}"))?;
         let own = Some(Local::join(&shared));
         Ok(Self { shared, own, hand: Hand::new(dataset, member, options), listening })

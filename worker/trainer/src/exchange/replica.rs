@@ -4,6 +4,7 @@ use super::hand::Hand;
 use crate::data::{Dataset, StreamOptions};
 use crate::member::Member;
 use crate::speech::Speech;
+use access::Credentials;
 use anyhow::{Result, bail};
 use crossbeam_channel::Receiver;
 use gradients::ExchangeError;
@@ -50,6 +51,7 @@ pub(crate) fn train(
         secret: exchange.secret.clone(),
         values: member.model.layout().len,
         gradients: member.trial.training.gradients,
+        credentials: exchange.credentials_at(chief).map(Credentials::read).transpose()?,
     };
     let mut remote = speech.alive_while(|| Remote::join(&caller))?;
     let mut hand = Hand::new(dataset, member, options);

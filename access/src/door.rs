@@ -18,18 +18,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// How much of the door anybody may use.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub struct Limits {
     /// Of all peers together.
-    pub(super) connections_max: usize,
+    pub connections_max: usize,
     /// Of one address, unless it is on loopback.
-    pub(super) connections_of_peer_max: usize,
+    pub connections_of_peer_max: usize,
     /// A connection on which nothing comes for so long is closed. Ours ask every few seconds for a sign of life, so
     /// this ends those that have not even begun to speak.
-    pub(super) silence_max: Duration,
+    pub silence_max: Duration,
 }
 
 /// Lets in who finds room.
-pub(super) struct Door {
+#[derive(Debug)]
+pub struct Door {
     listener: TcpListener,
     limits: Limits,
     inside: Arc<Mutex<Inside>>,
@@ -43,7 +44,9 @@ struct Inside {
 }
 
 impl Door {
-    pub(super) fn new(listener: TcpListener, limits: Limits) -> Self {
+    /// Of whoever connects to that listener.
+    #[must_use]
+    pub fn new(listener: TcpListener, limits: Limits) -> Self {
         Self { listener, limits, inside: Arc::default(), pause: None }
     }
 
@@ -110,7 +113,7 @@ impl Drop for Place {
 
 /// A connection that must not be silent for too long.
 #[derive(Debug)]
-pub(super) struct Guest {
+pub struct Guest {
     stream: TcpStream,
     _place: Place,
     silence_max: Duration,
