@@ -39,7 +39,7 @@ pub(super) fn open() -> Box<dyn Target> {
         let Ok(sweep) = sweeps::spec::parse("sweep.yaml", &String::from_utf8_lossy(&text)) else { continue };
         let role = ExchangeRole::Chief { listen: "127.0.0.1:0".to_owned() };
         let exchange = Some(Exchange { secret: "c0ffee".to_owned(), credentials: Some("/c".into()), role });
-        let members = sweep.expand().into_iter().take(2);
+        let members = sweep.expand().take(2);
         let members =
             members.map(|trial| Member { token, trial, resume: Some("/x/y".into()), exchange: exchange.clone() });
         let start = Start {

@@ -6,6 +6,7 @@ use crate::run::Target;
 use crate::spoil::spoil;
 use sweeps::network::Network;
 use sweeps::spec::FILE_BYTES_MAX;
+use sweeps::trial::Trial;
 
 /// What means something in YAML, and in a sweep.
 const WORDS: &[&[u8]] = &[
@@ -92,7 +93,7 @@ impl Target for SweepFiles {
                 return if said.is_empty() { Err("it was refused without a word".to_owned()) } else { Ok(false) };
             }
         };
-        let trials = sweep.expand();
+        let trials: Vec<Trial> = sweep.expand().collect();
         if trials.is_empty() || trials.len() > 100_000 {
             return Err(format!("it has {} trials", trials.len()));
         }

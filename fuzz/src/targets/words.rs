@@ -38,7 +38,7 @@ impl Vocabulary {
         let yaml: Vec<Vec<u8>> = SWEEPS.iter().map(|text| text.as_bytes().to_vec()).collect();
         let trial = |text: &[u8]| {
             let sweep = sweeps::spec::parse("sweep.yaml", &String::from_utf8_lossy(text)).ok()?;
-            Some(proto::convert::to_json(sweep.expand().first()?).into_bytes())
+            Some(proto::convert::to_json(&sweep.expand().next()?).into_bytes())
         };
         let trials = yaml.iter().chain(&files("sweeps", "yaml")).filter_map(|text| trial(text)).collect();
         Self { yaml, trials }
