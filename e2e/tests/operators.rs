@@ -128,3 +128,20 @@ fn both_programs_serve_metrics_and_log_json() {
     let log = lines(coordinator.written());
     assert!(log.iter().any(|line| message(&line, "a worker joined") && line["worker"].is_string()), "{log:?}");
 }
+
+#[test]
+fn off_loopback_metrics_are_served_only_where_that_is_meant() {
+    let stage = Stage::new();
+    let said = |program: &str, arguments: &[&str]| {
+        let mut command = stage.command(program);
+        let output = command.args(arguments).output().unwrap();
+        assert!(!output.status.success(), "{program} {arguments:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout)
+    };
+    let open = ["--metrics-listen", "0.0.0.0:0"];
+    let coordinator = [&["coordinator", "--store", "store.db", "--listen", "127.0.0.1:0"][..], &open].concat();
+    let worker = [&["--scripted-only"][..], &open].concat();
+    for said in [said("alpharho", &coordinator), said("alpharho-worker", &worker)] {
+        assert!(said.contains("is not on loopback") && said.contains("--metrics-public"), "{said}");
+    }
+}

@@ -4,7 +4,9 @@ use crate::dice::Dice;
 
 /// Spoils bytes in one to four ways. `words`: what means something there, put in whole.
 pub fn spoil(bytes: &mut Vec<u8>, other: &[u8], words: &[&[u8]], bytes_max: usize, dice: &mut Dice) {
-    for _ in 0..=dice.below(4) {
+    // Once, mostly: what is spoilt often is refused by the first look.
+    let times = 1 + dice.below(4).min(dice.below(4));
+    for _ in 0..times {
         spoil_once(bytes, other, words, bytes_max, dice);
     }
     bytes.truncate(bytes_max);

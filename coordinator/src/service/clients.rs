@@ -9,6 +9,9 @@ use sweeps::ids::{TrialId, WorkerId};
 use sweeps::scheduler::Event;
 use tonic::{Request, Response, Status};
 
+/// Names of metrics in one question: more than there are.
+const METRICS_MAX: usize = 100;
+
 #[tonic::async_trait]
 impl Sweeps for Service {
     type WatchStream = Answers<wire::Event>;
@@ -40,6 +43,8 @@ impl Sweeps for Service {
 
     async fn status(&self, request: Request<wire::StatusRequest>) -> Result<Response<wire::StatusReply>, Status> {
         let wire::StatusRequest { sweep, metrics, metrics_last } = request.into_inner();
+        check_count(&metrics)?;
+        check_count(&metrics_last)?;
         match self.shared.reader.status(&sweep, (&metrics, &metrics_last)).await.map_err(cannot_read)? {
             Some(mut status) => {
                 let counts = self.shared.replicas.borrow().clone();
@@ -126,6 +131,7 @@ impl Sweeps for Service {
     async fn metrics(&self, request: Request<wire::MetricsRequest>) -> Result<Response<Self::MetricsStream>, Status> {
         let caller = caller(&request);
         let wire::MetricsRequest { sweep, trial, names } = request.into_inner();
+        check_count(&names)?;
         if let Some(name) = names.iter().find(|name| sweeps::metrics::find(name).is_none()) {
             return Err(Status::invalid_argument(format!("no metric is called {name}")));
         }
@@ -182,6 +188,15 @@ impl Service {
     }
 }
 
+/// Each is looked for in each trial.
+fn check_count(metrics: &[String]) -> Result<(), Status> {
+    if metrics.len() <= METRICS_MAX {
+        return Ok(());
+    }
+    let text = format!("{} metrics are asked for; at most {METRICS_MAX} can be, or none for all", metrics.len());
+    Err(Status::invalid_argument(text))
+}
+
 fn control_event(request: &wire::ControlRequest) -> Result<Event, Status> {
     use wire::Action;
     let target = request.target.as_ref().ok_or_else(|| Status::invalid_argument("control needs a sweep or a trial"))?;
@@ -197,4 +212,16 @@ fn control_event(request: &wire::ControlRequest) -> Result<Event, Status> {
         (Target::Trial(trial), Action::Retry) => Event::TrialRetried { trial: TrialId(*trial) },
     };
     Ok(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_metrics_can_be_asked_for() {
+        for (count, is_taken) in [(0, true), (100, true), (101, false), (1_000_000, false)] {
+            assert_eq!(check_count(&vec![String::new(); count]).is_ok(), is_taken, "{count}");
+        }
+    }
 }

@@ -15,6 +15,8 @@ use sweeps::spec::model::{GradientMode, Gradients, StalenessRate};
 
 /// Gradients in a row that may be not finite before the trial fails.
 pub const NOT_FINITE_MAX: u32 = 5;
+/// Larger gradients count as not finite: their squares are not, as 32-bit floats.
+const NORM_MAX: f64 = 1e18;
 /// Updates between two points of `step_loss`.
 pub const WINDOW_UPDATES: u64 = 100;
 
@@ -195,7 +197,7 @@ impl Chief {
             return Verdict::TooStale;
         }
         let norm = finished.norm.unwrap_or_else(|| norm(gradient));
-        if !(norm.is_finite() && finished.loss.is_finite() && finished.right.is_finite()) {
+        if !(self.can_be_squared(norm) && finished.loss.is_finite() && finished.right.is_finite()) {
             finished.ranges.iter().for_each(|range| self.ranges.finish(*range, now_ms));
             self.counts.samples_skipped += finished.samples;
             self.not_finite += 1;
@@ -224,6 +226,12 @@ impl Chief {
         // After the update: the learning rate is that of the samples before it.
         finished.ranges.iter().for_each(|range| self.ranges.finish(*range, now_ms));
         Verdict::Applied
+    }
+
+    /// Whether an update can be computed with a gradient of that norm: a square that is no float any more would stay in
+    /// the mean of squares for good.
+    fn can_be_squared(&self, norm: f64) -> bool {
+        norm.is_finite() && self.settings.rule.clip_norm.map_or(norm, |clip| norm.min(clip)) < NORM_MAX
     }
 
     fn fail(&mut self) {

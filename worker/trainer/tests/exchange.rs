@@ -4,9 +4,11 @@
 
 mod common;
 
+use access::{Authority, Issue};
 use common::{Ear, end, metrics, newest, photographs, tensors, trial};
 use crossbeam_channel::{Receiver, unbounded};
 use proto::link::{DataPlaces, Exchange, ExchangeRole, Member, Order, Said, Start};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -172,6 +174,52 @@ fn replicas_share_the_epochs() {
             assert_eq!(steps(&newest(&said, 1)), updates, "every batch of every epoch once: {gradients}");
         }
     }
+}
+
+/// An address of this machine that is not on loopback; where there is none, one that does not look like it.
+fn own_address() -> IpAddr {
+    // Nothing is sent: the kernel says by which address it would be.
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let found = socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr()).map(|address| address.ip());
+    found
+        .ok()
+        .filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+        .unwrap_or(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into())
+}
+
+#[test]
+fn replicas_on_other_hosts_speak_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    photographs(folder.path());
+    let (own, certs) = (own_address(), folder.path().join("certs"));
+    Authority::init(&certs, 30).unwrap();
+    let issue = |name: &str, hosts: &[String]| {
+        Authority::open(&certs).unwrap().issue(&Issue { name, hosts, days: 30 }).unwrap()
+    };
+    let (with_host, without) = (issue("chief", &[own.to_string()]), issue("node7", &[]));
+    // Long enough that the replica finds something left to do.
+    let mut settings = settings(serde_json::json!({}));
+    settings["epochs"] = serde_json::json!(12);
+    let trial = trial(folder.path(), 32, settings);
+    let ears = [Ear::default(), Ear::default()];
+    let (_sender, orders) = unbounded();
+    std::thread::scope(|scope| {
+        // On all addresses: by the one that it says, replicas would find the socket of this host.
+        let listen = if own.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" }.to_owned();
+        let role = ExchangeRole::Chief { listen };
+        let chief = Exchange { secret: SECRET.into(), credentials: Some(with_host), role };
+        let (trial, folder, orders) = (&trial, folder.path(), &orders);
+        let (chief_ear, node_ear) = (&ears[0], &ears[1]);
+        scope.spawn(move || run(folder, trial, 0, Some(chief), None, orders, chief_ear));
+        let port: SocketAddr = address(chief_ear).parse().unwrap();
+        let chief = SocketAddr::new(own, port.port()).to_string();
+        let role = ExchangeRole::Replica { chief };
+        let shown = Exchange { secret: SECRET.into(), credentials: Some(without), role };
+        scope.spawn(move || run(folder, trial, 1, Some(shown), None, orders, node_ear));
+    });
+    assert_eq!(end(&ears[0].heard(), 1), AttemptEnd::Completed);
+    assert_eq!(end(&ears[1].heard(), 1), AttemptEnd::Completed);
+    assert!(metric(&ears[0].heard(), "replicas").iter().any(|replicas| *replicas > 1.0));
 }
 
 /// A replica without the secret does no harm, and the trial goes on without it.

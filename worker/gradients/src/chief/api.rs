@@ -97,7 +97,7 @@ pub enum Verdict {
     Applied,
     /// Its parameters were too old; its samples are handed out again.
     TooStale,
-    /// A value of it was not finite; its samples are skipped.
+    /// A value of it, or its square, was not finite; its samples are skipped.
     NotFinite,
     /// Its samples were somebody else's by then.
     NotYours,

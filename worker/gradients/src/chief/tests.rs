@@ -250,6 +250,25 @@ fn gradients_that_are_not_finite_are_skipped_and_then_fail_the_trial() {
 }
 
 #[test]
+fn gradients_whose_squares_are_not_finite_are_skipped_unless_they_are_shortened() {
+    for (clip_norm, expected) in [(None, Verdict::NotFinite), (Some(2.0), Verdict::Applied)] {
+        let mut settings = settings(Gradients::default(), 6);
+        settings.rule.clip_norm = clip_norm;
+        let mut chief = Chief::new(settings, master(), &START, Tally::default(), Tally::default());
+        chief.join(1);
+        // Two of them: the second would meet what the first has left.
+        for (sequence, size) in [(1, 1e20), (2, -1e20)] {
+            let ranges = chief.hand_out(1, 1, 0);
+            let values = [size; VALUES];
+            let large = finished(chief.version(), &ranges, &values, 0.0);
+            assert_eq!(chief.push(1, sequence, Some(&large), 0), Ok(expected), "{clip_norm:?}");
+        }
+        let Master { weights, mean_square, .. } = chief.master();
+        assert!(weights.iter().chain(mean_square).all(|value| value.is_finite()), "{:?}", chief.master());
+    }
+}
+
+#[test]
 fn staleness_is_bounded_where_asked() {
     let gradients = Gradients { max_staleness: Some(1), ..Gradients::default() };
     let mut chief = chief(gradients, 6);
