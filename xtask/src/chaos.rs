@@ -17,7 +17,8 @@ use crate::test::cargo;
 pub(crate) struct Wish {
     pub(crate) seed: u64,
     pub(crate) minutes: f64,
-    pub(crate) trained: bool,
+    /// What alone is broken; processes and connections, and every second round single calls, if nothing is named.
+    pub(crate) alone: Option<&'static str>,
 }
 
 /// A line that the program prints for each round.
@@ -41,7 +42,7 @@ pub(crate) fn chaos(house: &House, wish: Wish) -> Result<()> {
     steps.run("build", &mut cargo(house, &libtorch, &build)?)?;
     let mut program = house.command(house.target().join("debug/examples/chaos"));
     program.env("LIBTORCH", &libtorch.folder);
-    program.args([wish.seed.to_string(), wish.minutes.to_string()]).args(wish.trained.then_some("trained"));
+    program.args([wish.seed.to_string(), wish.minutes.to_string()]).args(wish.alone);
     let mut sum = Round::default();
     let mut rounds = 0;
     let ended = steps.step("chaos", || {

@@ -86,7 +86,8 @@ enum Task {
     },
     /// Kill, stop, cut off and damage real processes while sweeps run, and compare the results with undisturbed runs
     #[command(after_help = "Examples:\n  cargo xtask chaos --seed 7 --minutes 2    scripted trainers\n  \
-        cargo xtask chaos --minutes 1 --trained   libtorch")]
+        cargo xtask chaos --minutes 1 --trained   libtorch\n  \
+        cargo xtask chaos --minutes 1 --calls     single calls lost, doubled, delayed, cut")]
     Chaos {
         /// Decides what is broken; each half minute has the next seed
         #[arg(long, default_value_t = 1)]
@@ -97,6 +98,9 @@ enum Task {
         /// Train with libtorch instead of acting out scripts
         #[arg(long)]
         trained: bool,
+        /// Only single calls and messages between agents and coordinator are broken
+        #[arg(long, conflicts_with = "trained")]
+        calls: bool,
     },
     /// Make up and spoil what comes in at each door: sweep files, messages, images, data sets, checkpoints
     #[command(after_help = "Examples:\n  cargo xtask fuzz --minutes 10                      all targets in turn\n  \
@@ -160,7 +164,10 @@ fn main() -> ExitCode {
             let artifacts = artifacts.unwrap_or_else(|| store.with_file_name("artifacts"));
             peers::peers(&house, sweep.map(|sweep| peers::Trained { sweep, store, artifacts }))
         }
-        Task::Chaos { seed, minutes, trained } => chaos::chaos(&house, chaos::Wish { seed, minutes, trained }),
+        Task::Chaos { seed, minutes, trained, calls } => {
+            let alone = trained.then_some("trained").or(calls.then_some("calls"));
+            chaos::chaos(&house, chaos::Wish { seed, minutes, alone })
+        }
         Task::Bench { what: Bench::ControlPlane } => bench_control_plane::control_plane(&house),
         Task::Fuzz { seed, minutes, from, targets } => fuzz::fuzz(&house, fuzz::Wish { seed, minutes, from, targets }),
         Task::Bench { what: Bench::Gradients } => bench::gradients(&house),
