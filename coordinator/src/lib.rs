@@ -42,8 +42,6 @@ use tonic::transport::Server;
 pub const HEARTBEAT_MS_DEFAULT: u64 = 5_000;
 /// How long open streams may take to end once stopping has begun.
 const STOPPING_MAX: Duration = Duration::from_secs(5);
-/// Between two times that freed memory is given back.
-const TRIM_EVERY: Duration = Duration::from_secs(30);
 
 /// Settings of a coordinator.
 #[derive(Clone, Debug)]
@@ -148,7 +146,6 @@ impl Coordinator {
                 None
             }
             () = shutdown => None,
-            () = trim() => None,
         };
         closing.send_replace(true);
         let server_result = match server_result {
@@ -165,15 +162,6 @@ impl Coordinator {
             Err(error) => return Err(Error::Driver(error)),
         }
         server_result.map_err(Error::Serve)
-    }
-}
-
-/// What a large submission or answer has taken is not kept for the next one. Never ends.
-async fn trim() {
-    loop {
-        tokio::time::sleep(TRIM_EVERY).await;
-        // It ends by itself, and cannot fail.
-        let _ = tokio::task::spawn_blocking(telemetry::memory::give_back).await;
     }
 }
 

@@ -35,7 +35,7 @@ const POINTS: [u64; 2] = [10, 100];
 const POINTS_SECONDS: u64 = 15;
 /// Workers that heartbeat, and in how many processes.
 const FLEETS: [(u64, u64); 3] = [(200, 1), (1_000, 1), (10_000, 4)];
-const FLEET_SECONDS: u64 = 70;
+const FLEET_SECONDS: u64 = 60;
 /// Seeds of 16 cells, epochs of 10 points: 100,000 trials with 10,000,000 points.
 const LARGE: [&str; 2] = ["6250", "10"];
 
@@ -122,13 +122,15 @@ impl Bench<'_> {
 
     /// Empty trials of ours and of the peers, as many.
     fn trials(&self) -> Result<String> {
+        fs::create_dir_all(&self.folder)?;
         let mut text = String::from(
             "| empty trials | how many | seconds | trials/s | alpharho with as many, trials/s | ratio |\n|---|---|---|---|---|---|\n",
         );
         for (script, arguments, trials) in PEERS {
             let mut peer = self.house.command(&self.python);
             peer.arg(self.house.root.join(SCRIPTS).join(script)).args(["--trials", &trials.to_string()]);
-            let peer = answer(peer.args(arguments))?;
+            // Some leave files where they run.
+            let peer = answer(peer.args(arguments).current_dir(&self.folder))?;
             let (ours, _) = self.trials_of_ours(trials)?;
             let rate = peer.trials as f64 / peer.seconds;
             let Measured { what, trials, seconds, .. } = peer;

@@ -95,11 +95,7 @@ impl Loop {
         for _ in 0..BATCH {
             match next {
                 Some(Ok(input)) => {
-                    let is_status = matches!(input, Input::Status(_));
                     self.watch.handle(now_ms(), input);
-                    if is_status {
-                        telemetry::memory::give_back();
-                    }
                 }
                 // Without the sweep there is nothing to show.
                 Some(Err(status)) => return Err(crate::exit::refused(&status).into()),

@@ -25,7 +25,7 @@ struct Seen {
 pub(crate) async fn leases(address: &str, sweep: &str, workers: u64, seconds: u64, first: u64) -> Result<()> {
     let channels = connections(address, usize::try_from(workers)?).await?;
     // One for each slot at first, then one in 40 seconds; some more, so that none waits for want of trials.
-    let trials = workers + workers * (seconds + 20) / 40 + workers / 2;
+    let trials = workers + workers * seconds / 40 + workers / 4;
     submit(&channels[0], sweep, trials).await?;
     let begun = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();

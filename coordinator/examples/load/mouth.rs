@@ -14,7 +14,7 @@ use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
 /// Sessions of one connection: the coordinator takes 200.
-const SESSIONS_OF_CONNECTION: usize = 150;
+const SESSIONS_OF_CONNECTION: usize = 128;
 /// Messages on their way to the connection.
 const QUEUE: usize = 64;
 

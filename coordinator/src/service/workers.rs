@@ -66,7 +66,8 @@ impl Service {
         let (session, sequence, driver_closed) = Box::pin(self.attach(stream, to_worker, name)).await?;
         let result = tokio::select! {
             result = self.listen_attached(session, sequence, stream) => result,
-            _ = driver_closed => Ok(()),
+            // By the driver; all of them when it ends because the coordinator does.
+            _ = driver_closed => if *self.shared.closed.borrow() { Err(super::stopping()) } else { Ok(()) },
             status = ended(caller) => Err(status),
         };
         Box::pin(self.say(Input::Detached { session })).await?;
@@ -99,22 +100,17 @@ impl Service {
         mut last: u64,
         stream: &mut Streaming<wire::WorkerMessage>,
     ) -> Result<(), Status> {
-        let mut closed = self.shared.closed.clone();
-        let stopping = closed.wait_for(|closed| *closed);
-        tokio::pin!(stopping);
         let share = Share::new(&self.unheard);
-        loop {
-            let message = tokio::select! {
-                message = stream.message() => message?,
-                _ = &mut stopping => return Err(super::stopping()),
-            };
-            let Some(message) = message else { return Ok(()) };
+        while let Some(message) = stream.message().await? {
             let place = self.place(&share, &message).await?;
             let input = said(session, &mut last, message, place)?;
-            if let Err(full) = self.shared.inputs.try_send(input) {
-                Box::pin(self.say(full.into_inner())).await?;
+            let full = self.shared.inputs.try_send(input).err();
+            let waiting = full.map(|full| Box::pin(self.say(full.into_inner())));
+            if let Some(waiting) = waiting {
+                waiting.await?;
             }
         }
+        Ok(())
     }
 
     /// Room for a message; who waits for it does so in a box, because there are many who do not.

@@ -27,6 +27,8 @@ pub(crate) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migra
 
 /// Connections that only read.
 const READERS: u32 = 4;
+/// That stay prepared: some kinds of rows, of eight sizes each.
+const STATEMENTS: usize = 256;
 /// How long to wait for another process that has the file locked, as a backup does.
 const BUSY_MAX: Duration = Duration::from_secs(1);
 
@@ -175,6 +177,7 @@ async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_MAX)
+        .statement_cache_capacity(STATEMENTS)
         .disable_statement_logging()
         .connect()
         .await

@@ -4,7 +4,7 @@ use sqlx::query_builder::Separated;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 /// Rows of one statement at most.
-const ROWS_MAX: usize = 32;
+const ROWS_MAX: usize = 128;
 
 /// The place for one row's values.
 pub(super) type Values<'a> = Separated<'a, Sqlite, &'static str>;
@@ -26,7 +26,7 @@ pub(super) async fn put<T>(
     Ok(())
 }
 
-/// 32, 16, 8, 4, 2 or 1 at a time: few statements have to stay prepared.
+/// 128, 64, 32, .. or 1 at a time: few statements have to stay prepared.
 fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         let size = 1 << rows.len().min(ROWS_MAX).checked_ilog2()?;
@@ -50,7 +50,7 @@ mod tests {
         };
         check(0, &[]);
         check(1, &[1]);
-        check(32, &[32]);
-        check(77, &[32, 32, 8, 4, 1]);
+        check(128, &[128]);
+        check(333, &[128, 128, 64, 8, 4, 1]);
     }
 }
