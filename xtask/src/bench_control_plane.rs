@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::background::{self, Background, MIB, Usage};
 use crate::house::House;
 use crate::install::remove_folder;
 use crate::peers;
-use crate::run::Steps;
+use crate::run::{Steps, answer, answer_of};
 use crate::setup::{Wanted, setup};
 use crate::test::cargo;
 
@@ -130,7 +130,7 @@ impl Bench<'_> {
             let mut peer = self.house.command(&self.python);
             peer.arg(self.house.root.join(SCRIPTS).join(script)).args(["--trials", &trials.to_string()]);
             // Some leave files where they run.
-            let peer = answer(peer.args(arguments).current_dir(&self.folder))?;
+            let peer: Measured = answer(peer.args(arguments).current_dir(&self.folder))?;
             let (ours, _) = self.trials_of_ours(trials)?;
             let rate = peer.trials as f64 / peer.seconds;
             let Measured { what, trials, seconds, .. } = peer;
@@ -178,7 +178,7 @@ impl Bench<'_> {
                 drop(measuring);
                 measuring = self.coordinator_of(&store, &listen)?;
             }
-            let load = answer_of(load, "load")?;
+            let load: Measured = answer_of(load, "load")?;
             let usage = measuring.usage()?;
             let or_none = |text: Option<String>| text.unwrap_or_default();
             let running = !is_killed;
@@ -220,7 +220,7 @@ impl Bench<'_> {
             let usage = measuring.usage()?;
             let (mut leases, mut heartbeats) = (Vec::new(), Vec::new());
             for load in loads {
-                let load = answer_of(load, "load")?;
+                let load: Measured = answer_of(load, "load")?;
                 leases.extend(load.leases_ms);
                 heartbeats.extend(load.heartbeats_ms);
             }
@@ -292,22 +292,6 @@ impl Times {
         let place = (self.0.len() as f64 * share).ceil() as usize;
         self.0.get(place.max(1) - 1).copied().unwrap_or(f64::NAN)
     }
-}
-
-fn answer(command: &mut Command) -> Result<Measured> {
-    let program = command.get_program().display().to_string();
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-    answer_of(child.with_context(|| format!("cannot start {program}"))?, &program)
-}
-
-/// The last line of what a program prints.
-fn answer_of(child: Child, program: &str) -> Result<Measured> {
-    let output = child.wait_with_output()?;
-    ensure!(output.status.success(), "{program} ended with {}", output.status);
-    let text = String::from_utf8(output.stdout)?;
-    let line = text.lines().rfind(|line| line.starts_with('{'));
-    let line = line.with_context(|| format!("{program} printed no result"))?;
-    serde_json::from_str(line).with_context(|| format!("{program} printed {line}"))
 }
 
 #[cfg(test)]

@@ -3,23 +3,22 @@
 //! same scalars.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use serde::Deserialize;
 
-use crate::background;
+use crate::background::{self, MIB};
 use crate::house::House;
 use crate::install::remove_folder;
 use crate::peers;
-use crate::run::Steps;
+use crate::run::{Steps, answer};
 use crate::setup::{Wanted, setup};
 use crate::test::cargo;
 
 const SCRIPTS: &str = "bench/peers/watch";
 /// Name, seeds of each of the 16 cells, epochs of 10 points.
 const SWEEPS: [(&str, u32, u32); 2] = [("watch-16", 1, 100), ("watch-10000", 625, 10)];
-const MIB: f64 = 1_048_576.0;
 
 /// What `measure.py` prints.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -75,17 +74,6 @@ pub(crate) fn watch(house: &House) -> Result<()> {
     }
     print!("{}", table(&rows));
     Ok(())
-}
-
-/// The last line of what a program prints, read as JSON.
-fn answer<T: serde::de::DeserializeOwned>(command: &mut Command) -> Result<T> {
-    let program = command.get_program().display().to_string();
-    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-    let output = output.with_context(|| format!("cannot start {program}"))?;
-    ensure!(output.status.success(), "{program} ended with {}; its messages above say why", output.status);
-    let text = String::from_utf8(output.stdout)?;
-    let line = text.lines().last().with_context(|| format!("{program} printed nothing"))?;
-    serde_json::from_str(line).with_context(|| format!("{program} printed {line}"))
 }
 
 fn table(rows: &[(Measured, Loaded)]) -> String {

@@ -3,11 +3,12 @@
 use std::env;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use serde::de::DeserializeOwned;
 
 /// Steps that were done, with their durations.
 #[derive(Debug, Default)]
@@ -63,6 +64,23 @@ impl Steps {
         let total: Duration = self.done.iter().map(|(_, duration)| *duration).sum();
         println!("  {:<14} {:>7.1} s", "in all", total.as_secs_f64());
     }
+}
+
+/// What a program prints last, read as JSON; what it says of its troubles is shown.
+pub(crate) fn answer<T: DeserializeOwned>(command: &mut Command) -> Result<T> {
+    let program = command.get_program().display().to_string();
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    answer_of(child.with_context(|| format!("cannot start {program}"))?, &program)
+}
+
+/// The same of one that runs, its standard output kept.
+pub(crate) fn answer_of<T: DeserializeOwned>(child: Child, program: &str) -> Result<T> {
+    let output = child.wait_with_output()?;
+    ensure!(output.status.success(), "{program} ended with {}; its messages above say why", output.status);
+    let text = String::from_utf8(output.stdout)?;
+    let line = text.lines().rfind(|line| line.starts_with('{'));
+    let line = line.with_context(|| format!("{program} printed no result"))?;
+    serde_json::from_str(line).with_context(|| format!("{program} printed {line}"))
 }
 
 fn line_of(command: &Command) -> String {
