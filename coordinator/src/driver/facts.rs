@@ -3,7 +3,7 @@
 use super::act::After;
 use super::{Driver, Running};
 use crate::clock::unix_ms;
-use crate::store::Write;
+use crate::store::{Grouped, Write};
 use proto::wire;
 use std::collections::BTreeSet;
 use sweeps::event::Happening;
@@ -134,11 +134,11 @@ impl Driver {
         }
         let completed = record.state == TrialState::Completed;
         let sweep = record.sweep.clone();
-        self.pending.writes.push(Write::Trial { record, at_ms: unix_ms() });
+        self.pending.group(Grouped::Trial { record, at_ms: unix_ms() });
         if completed {
             let keep = self.sweeps.get(&sweep).map(|sweep| sweep.keep.as_slice()).unwrap_or_default();
             let (best, latest) = (keep.contains(&Keep::Best), keep.contains(&Keep::Latest));
-            self.pending.writes.push(Write::KeepCheckpoints { trial: id, best, latest });
+            self.pending.group(Grouped::KeepCheckpoints { trial: id, best, latest });
         }
     }
 
@@ -152,14 +152,14 @@ impl Driver {
             let happening = Happening::AttemptStarted { attempt, worker, host: host.clone(), device: device.clone() };
             self.happened(&sweep, Some(token.trial), &happening);
         }
-        self.pending.writes.push(Write::AttemptStarted { token, slot, host, device, at_ms: unix_ms() });
+        self.pending.group(Grouped::AttemptStarted { token, slot, host, device, at_ms: unix_ms() });
     }
 
     fn attempt_ended(&mut self, token: Token, end: AttemptEnd) {
         self.metrics.attempt_ended(&end);
         self.running.remove(&token.trial);
         let end_json = proto::convert::to_json(&end);
-        self.pending.writes.push(Write::AttemptEnded { token, end_json, at_ms: unix_ms() });
+        self.pending.group(Grouped::AttemptEnded { token, end_json, at_ms: unix_ms() });
         if end != AttemptEnd::Completed {
             self.pending.writes.push(Write::ForgetUnreported { trial: token.trial });
         }

@@ -4,7 +4,7 @@ use super::Driver;
 use super::act::After;
 use super::input::{Attach, ToWorker, Uploaded};
 use crate::clock::unix_ms;
-use crate::store::{AttemptFacts, LogRow, NewCheckpoint, PointRow, Write};
+use crate::store::{AttemptFacts, Grouped, LogRow, NewCheckpoint, PointRow, Write};
 use proto::convert::{Registration, Report, Saying};
 use proto::wire;
 use std::collections::{BTreeMap, BTreeSet};
@@ -232,7 +232,7 @@ impl Driver {
             return;
         }
         let facts = AttemptFacts { token, device, threads, instruction_set, libtorch, resumed_epoch };
-        self.pending.writes.push(Write::AttemptFacts(Box::new(facts)));
+        self.pending.group(Grouped::AttemptFacts(Box::new(facts)));
     }
 
     fn epoch_finished(&mut self, slot: SlotId, token: Token, epoch: u32, duration_ms: u64, mut points: Vec<Point>) {
@@ -267,7 +267,7 @@ impl Driver {
         let attempt = token.attempt;
         self.happened(&sweep, Some(token.trial), &Happening::EpochFinished { attempt, epoch, points: points.clone() });
         self.put_points(token, points);
-        self.pending.writes.push(Write::TrainTime { trial: token.trial, duration_ms });
+        self.pending.group(Grouped::TrainTime { trial: token.trial, duration_ms });
         // Current a moment ago, in the same task.
         let _ = self.tell_scheduler(Event::EpochFinished { token, epoch, duration_ms });
     }

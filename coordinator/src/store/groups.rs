@@ -1,15 +1,47 @@
 //! Changes of one kind, of many trials, gathered to be put together.
 //!
-//! They may be put later than changes of other trials that came after them. Whatever else there is, is not gathered,
-//! and [`Groups::put`] has to come before it.
+//! They may be put later than changes of other trials that came after them. Whatever is not [`Grouped`] has to come after
+//! [`Groups::put`].
 
 use super::rows;
 use super::signed;
-use super::write::{AttemptFacts, Outcome, Write, gather_files};
+use super::write::{AttemptFacts, Outcome, gather_files};
 use sqlx::SqliteConnection;
 use std::collections::BTreeMap;
 use sweeps::ids::{SlotId, Token, TrialId};
 use sweeps::scheduler::TrialRecord;
+
+/// A change that waits for others of its kind.
+#[derive(Debug)]
+pub(crate) enum Grouped {
+    Trial {
+        record: TrialRecord,
+        at_ms: i64,
+    },
+    AttemptStarted {
+        token: Token,
+        slot: SlotId,
+        host: String,
+        device: String,
+        at_ms: i64,
+    },
+    AttemptFacts(Box<AttemptFacts>),
+    AttemptEnded {
+        token: Token,
+        end_json: String,
+        at_ms: i64,
+    },
+    TrainTime {
+        trial: TrialId,
+        duration_ms: u64,
+    },
+    /// The trial is completed: only these kinds stay.
+    KeepCheckpoints {
+        trial: TrialId,
+        best: bool,
+        latest: bool,
+    },
+}
 
 /// In the order in which they are put.
 #[derive(Debug, Default)]
@@ -41,27 +73,24 @@ struct Ended<'a> {
 }
 
 impl<'a> Groups<'a> {
-    /// False: it is not of a kind that is gathered.
-    pub(super) fn take(&mut self, write: &'a Write) -> bool {
-        match write {
-            Write::AttemptStarted { token, slot, host, device, at_ms } => {
+    pub(super) fn add(&mut self, change: &'a Grouped) {
+        match change {
+            Grouped::AttemptStarted { token, slot, host, device, at_ms } => {
                 self.started.push(Started { token: *token, slot: *slot, host, device, at_ms: *at_ms });
             }
-            Write::AttemptFacts(facts) => self.facts.push(facts),
-            Write::TrainTime { trial, duration_ms } => {
+            Grouped::AttemptFacts(facts) => self.facts.push(facts),
+            Grouped::TrainTime { trial, duration_ms } => {
                 let sum = self.trained.entry(*trial).or_default();
                 *sum = sum.saturating_add(*duration_ms);
             }
-            Write::Trial { record, at_ms } => drop(self.records.insert(record.trial.id, (record, *at_ms))),
-            Write::AttemptEnded { token, end_json, at_ms } => {
+            Grouped::Trial { record, at_ms } => drop(self.records.insert(record.trial.id, (record, *at_ms))),
+            Grouped::AttemptEnded { token, end_json, at_ms } => {
                 self.ended.push(Ended { token: *token, end_json, at_ms: *at_ms });
             }
-            Write::KeepCheckpoints { trial, best, latest } => {
+            Grouped::KeepCheckpoints { trial, best, latest } => {
                 self.kept.entry((*best, *latest)).or_default().push(signed(trial.0));
             }
-            _ => return false,
         }
-        true
     }
 
     pub(super) async fn put(self, connection: &mut SqliteConnection, outcome: &mut Outcome) -> Result<(), sqlx::Error> {
@@ -138,7 +167,7 @@ impl<'a> Groups<'a> {
 mod tests {
     use super::*;
     use crate::driver::PricedTrial;
-    use crate::store::{NewCheckpoint, Pending, Store, SweepRow, TrialRow};
+    use crate::store::{NewCheckpoint, Pending, Store, SweepRow, TrialRow, Write};
     use sqlx::Row;
     use sweeps::ids::WorkerId;
     use sweeps::scheduler::{NewTrial, ReplicaLimits, TrialState};
@@ -194,7 +223,7 @@ mod tests {
             replicas_started: 0,
             chief_address: (epochs_done == 1).then(|| "here:1".to_owned()),
         };
-        Write::Trial { record, at_ms }
+        Write::Grouped(Grouped::Trial { record, at_ms })
     }
 
     /// What a trial leads to, from its lease to its end; every third is lost once before.
@@ -204,10 +233,11 @@ mod tests {
         let running = |attempt| TrialState::Running { attempt, slot, stopping: None };
         let started = |attempt, at_ms| {
             let (host, device) = (format!("host {id}"), "cpu".to_owned());
-            Write::AttemptStarted { token: token(attempt), slot, host, device, at_ms }
+            Write::Grouped(Grouped::AttemptStarted { token: token(attempt), slot, host, device, at_ms })
         };
-        let ended =
-            |attempt, end: &str, at_ms| Write::AttemptEnded { token: token(attempt), end_json: end.to_owned(), at_ms };
+        let ended = |attempt, end: &str, at_ms| {
+            Write::Grouped(Grouped::AttemptEnded { token: token(attempt), end_json: end.to_owned(), at_ms })
+        };
         let mut writes = vec![record(id, running(1), 0, 10), started(1, 11)];
         let mut attempt = 1;
         if id.is_multiple_of(3) {
@@ -216,14 +246,14 @@ mod tests {
             writes.push(record(id, running(2), 0, 14));
             attempt = 2;
         }
-        writes.push(Write::AttemptFacts(Box::new(AttemptFacts {
+        writes.push(Write::Grouped(Grouped::AttemptFacts(Box::new(AttemptFacts {
             token: token(attempt),
             device: "cpu:0".to_owned(),
             threads: 2,
             instruction_set: "avx2".to_owned(),
             libtorch: "none".to_owned(),
             resumed_epoch: 0,
-        })));
+        }))));
         for epoch in 1..=3 {
             writes.push(Write::Checkpoint(Box::new(NewCheckpoint {
                 token: token(attempt),
@@ -235,12 +265,12 @@ mod tests {
                 best: epoch == 2,
                 at_ms: 15,
             })));
-            writes.push(Write::TrainTime { trial: TrialId(id), duration_ms: id + u64::from(epoch) });
+            writes.push(Write::Grouped(Grouped::TrainTime { trial: TrialId(id), duration_ms: id + u64::from(epoch) }));
             writes.push(record(id, running(attempt), epoch, 16));
         }
         writes.extend([record(id, TrialState::Completed, 3, 17), ended(attempt, "completed", 18)]);
         let (best, latest) = (id.is_multiple_of(2), id.is_multiple_of(5));
-        writes.push(Write::KeepCheckpoints { trial: TrialId(id), best, latest });
+        writes.push(Write::Grouped(Grouped::KeepCheckpoints { trial: TrialId(id), best, latest }));
         writes
     }
 

@@ -1,14 +1,14 @@
 //! Everything that one batch must remember, in one transaction.
 
 use super::access::{put_owner, put_token};
-use super::groups::Groups;
+use super::groups::{Grouped, Groups};
 use super::values::Best;
 use super::{Store, StoreError, connect, rows, signed};
 use crate::driver::PricedTrial;
 use crate::tokens::TokenRow;
 use sqlx::{Connection, Row, SqliteConnection};
-use sweeps::ids::{SlotId, Token, TrialId, WorkerId};
-use sweeps::scheduler::{TrialRecord, TrialState};
+use sweeps::ids::{Token, TrialId, WorkerId};
+use sweeps::scheduler::TrialState;
 
 /// Lines of a trial's log that pruning leaves.
 pub(crate) const LOG_LINES_MAX: u32 = 20_000;
@@ -24,6 +24,10 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    pub(crate) fn group(&mut self, change: Grouped) {
+        self.writes.push(Write::Grouped(change));
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         let Self { writes, points, best, logs, events } = self;
         writes.is_empty() && points.is_empty() && best.is_empty() && logs.is_empty() && events.is_empty()
@@ -66,34 +70,9 @@ pub(crate) enum Write {
     SweepCleared {
         sweep: String,
     },
-    Trial {
-        record: TrialRecord,
-        at_ms: i64,
-    },
-    AttemptStarted {
-        token: Token,
-        slot: SlotId,
-        host: String,
-        device: String,
-        at_ms: i64,
-    },
-    AttemptFacts(Box<AttemptFacts>),
-    AttemptEnded {
-        token: Token,
-        end_json: String,
-        at_ms: i64,
-    },
-    TrainTime {
-        trial: TrialId,
-        duration_ms: u64,
-    },
+    /// Put together with others of its kind.
+    Grouped(Grouped),
     Checkpoint(Box<NewCheckpoint>),
-    /// The trial is completed: only these kinds stay.
-    KeepCheckpoints {
-        trial: TrialId,
-        best: bool,
-        latest: bool,
-    },
     /// Nobody goes on from it any more.
     SetAside {
         checkpoint: i64,
@@ -230,10 +209,10 @@ async fn transaction(connection: &mut SqliteConnection, pending: &Pending) -> Re
     sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
     let mut groups = Groups::default();
     for write in &pending.writes {
-        if !groups.take(write) {
+        if !matches!(write, Write::Grouped(_)) {
             std::mem::take(&mut groups).put(connection, &mut outcome).await?;
-            apply(connection, write, &mut outcome).await?;
         }
+        apply(connection, write, &mut groups, &mut outcome).await?;
     }
     groups.put(connection, &mut outcome).await?;
     let before = "INSERT INTO metrics (trial, name, step, attempt, value) ";
@@ -259,7 +238,12 @@ async fn transaction(connection: &mut SqliteConnection, pending: &Pending) -> Re
     Ok(outcome)
 }
 
-async fn apply(connection: &mut SqliteConnection, write: &Write, outcome: &mut Outcome) -> Result<(), sqlx::Error> {
+async fn apply<'a>(
+    connection: &mut SqliteConnection,
+    write: &'a Write,
+    groups: &mut Groups<'a>,
+    outcome: &mut Outcome,
+) -> Result<(), sqlx::Error> {
     match write {
         Write::Sweep(row) => put_sweep(connection, row).await,
         Write::Trials { sweep, rows } => put_trials(connection, sweep, rows).await,
@@ -276,13 +260,10 @@ async fn apply(connection: &mut SqliteConnection, write: &Write, outcome: &mut O
             query.execute(connection).await.map(drop)
         }
         Write::SweepCleared { sweep } => clear_sweep(connection, sweep, outcome).await,
-        // Gathered before.
-        Write::Trial { .. }
-        | Write::AttemptStarted { .. }
-        | Write::AttemptFacts(_)
-        | Write::AttemptEnded { .. }
-        | Write::TrainTime { .. }
-        | Write::KeepCheckpoints { .. } => Ok(()),
+        Write::Grouped(change) => {
+            groups.add(change);
+            Ok(())
+        }
         Write::Checkpoint(checkpoint) => put_checkpoint(connection, checkpoint, outcome).await,
         Write::Token(row) => put_token(connection, row).await,
         Write::TokenEnds { id, ends_ms } => {
