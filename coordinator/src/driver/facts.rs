@@ -3,7 +3,7 @@
 use super::act::After;
 use super::{Driver, Running};
 use crate::clock::unix_ms;
-use crate::store::{Grouped, Write};
+use crate::store::{AttemptEnded, AttemptStarted, Grouped, Write};
 use proto::wire;
 use std::collections::BTreeSet;
 use sweeps::event::Happening;
@@ -152,14 +152,14 @@ impl Driver {
             let happening = Happening::AttemptStarted { attempt, worker, host: host.clone(), device: device.clone() };
             self.happened(&sweep, Some(token.trial), &happening);
         }
-        self.pending.group(Grouped::AttemptStarted { token, slot, host, device, at_ms: unix_ms() });
+        self.pending.group(Grouped::AttemptStarted(AttemptStarted { token, slot, host, device, at_ms: unix_ms() }));
     }
 
     fn attempt_ended(&mut self, token: Token, end: AttemptEnd) {
         self.metrics.attempt_ended(&end);
         self.running.remove(&token.trial);
         let end_json = proto::convert::to_json(&end);
-        self.pending.group(Grouped::AttemptEnded { token, end_json, at_ms: unix_ms() });
+        self.pending.group(Grouped::AttemptEnded(AttemptEnded { token, end_json, at_ms: unix_ms() }));
         if end != AttemptEnd::Completed {
             self.pending.writes.push(Write::ForgetUnreported { trial: token.trial });
         }

@@ -18,19 +18,9 @@ pub(crate) enum Grouped {
         record: TrialRecord,
         at_ms: i64,
     },
-    AttemptStarted {
-        token: Token,
-        slot: SlotId,
-        host: String,
-        device: String,
-        at_ms: i64,
-    },
+    AttemptStarted(AttemptStarted),
     AttemptFacts(Box<AttemptFacts>),
-    AttemptEnded {
-        token: Token,
-        end_json: String,
-        at_ms: i64,
-    },
+    AttemptEnded(AttemptEnded),
     TrainTime {
         trial: TrialId,
         duration_ms: u64,
@@ -43,50 +33,46 @@ pub(crate) enum Grouped {
     },
 }
 
+#[derive(Debug)]
+pub(crate) struct AttemptStarted {
+    pub(crate) token: Token,
+    pub(crate) slot: SlotId,
+    pub(crate) host: String,
+    pub(crate) device: String,
+    pub(crate) at_ms: i64,
+}
+
+#[derive(Debug)]
+pub(crate) struct AttemptEnded {
+    pub(crate) token: Token,
+    pub(crate) end_json: String,
+    pub(crate) at_ms: i64,
+}
+
 /// In the order in which they are put.
 #[derive(Debug, Default)]
 pub(super) struct Groups<'a> {
-    started: Vec<Started<'a>>,
+    started: Vec<&'a AttemptStarted>,
     facts: Vec<&'a AttemptFacts>,
     trained: BTreeMap<TrialId, u64>,
     /// The last of each trial: those before it would be written over.
     records: BTreeMap<TrialId, (&'a TrialRecord, i64)>,
-    ended: Vec<Ended<'a>>,
+    ended: Vec<&'a AttemptEnded>,
     /// By whether the best and the latest checkpoint stay.
     kept: BTreeMap<(bool, bool), Vec<i64>>,
-}
-
-#[derive(Debug)]
-struct Started<'a> {
-    token: Token,
-    slot: SlotId,
-    host: &'a str,
-    device: &'a str,
-    at_ms: i64,
-}
-
-#[derive(Debug)]
-struct Ended<'a> {
-    token: Token,
-    end_json: &'a str,
-    at_ms: i64,
 }
 
 impl<'a> Groups<'a> {
     pub(super) fn add(&mut self, change: &'a Grouped) {
         match change {
-            Grouped::AttemptStarted { token, slot, host, device, at_ms } => {
-                self.started.push(Started { token: *token, slot: *slot, host, device, at_ms: *at_ms });
-            }
+            Grouped::AttemptStarted(started) => self.started.push(started),
             Grouped::AttemptFacts(facts) => self.facts.push(facts),
             Grouped::TrainTime { trial, duration_ms } => {
                 let sum = self.trained.entry(*trial).or_default();
                 *sum = sum.saturating_add(*duration_ms);
             }
             Grouped::Trial { record, at_ms } => drop(self.records.insert(record.trial.id, (record, *at_ms))),
-            Grouped::AttemptEnded { token, end_json, at_ms } => {
-                self.ended.push(Ended { token: *token, end_json, at_ms: *at_ms });
-            }
+            Grouped::AttemptEnded(ended) => self.ended.push(ended),
             Grouped::KeepCheckpoints { trial, best, latest } => {
                 self.kept.entry((*best, *latest)).or_default().push(signed(trial.0));
             }
@@ -105,8 +91,9 @@ impl<'a> Groups<'a> {
         self.put_records(connection).await?;
         let before = "UPDATE attempts SET ended_ms = column3, end_json = column4 FROM (";
         let after = ") WHERE trial = column1 AND attempt = column2";
-        rows::put(connection, before, &self.ended, after, |mut values, Ended { token, end_json, at_ms }| {
-            values.push_bind(signed(token.trial.0)).push_bind(token.attempt).push_bind(*at_ms).push_bind(*end_json);
+        rows::put(connection, before, &self.ended, after, |mut values, ended| {
+            let AttemptEnded { token, end_json, at_ms } = *ended;
+            values.push_bind(signed(token.trial.0)).push_bind(token.attempt).push_bind(*at_ms).push_bind(end_json);
         })
         .await?;
         for ((best, latest), trials) in &self.kept {
@@ -122,9 +109,10 @@ impl<'a> Groups<'a> {
 
     async fn put_started(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         let before = "INSERT INTO attempts (trial, attempt, worker, slot, host, device, started_ms) ";
-        rows::put(connection, before, &self.started, "", |mut values, Started { token, slot, host, device, at_ms }| {
+        rows::put(connection, before, &self.started, "", |mut values, started| {
+            let AttemptStarted { token, slot, host, device, at_ms } = *started;
             values.push_bind(signed(token.trial.0)).push_bind(token.attempt).push_bind(slot.worker.to_string());
-            values.push_bind(slot.index).push_bind(*host).push_bind(*device).push_bind(*at_ms);
+            values.push_bind(slot.index).push_bind(host).push_bind(device).push_bind(*at_ms);
         })
         .await?;
         let before = "UPDATE trials SET started_ms = coalesce(started_ms, column2) FROM (";
@@ -233,10 +221,14 @@ mod tests {
         let running = |attempt| TrialState::Running { attempt, slot, stopping: None };
         let started = |attempt, at_ms| {
             let (host, device) = (format!("host {id}"), "cpu".to_owned());
-            Write::Grouped(Grouped::AttemptStarted { token: token(attempt), slot, host, device, at_ms })
+            Write::Grouped(Grouped::AttemptStarted(AttemptStarted { token: token(attempt), slot, host, device, at_ms }))
         };
         let ended = |attempt, end: &str, at_ms| {
-            Write::Grouped(Grouped::AttemptEnded { token: token(attempt), end_json: end.to_owned(), at_ms })
+            Write::Grouped(Grouped::AttemptEnded(AttemptEnded {
+                token: token(attempt),
+                end_json: end.to_owned(),
+                at_ms,
+            }))
         };
         let mut writes = vec![record(id, running(1), 0, 10), started(1, 11)];
         let mut attempt = 1;

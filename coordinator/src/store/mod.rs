@@ -11,7 +11,7 @@ mod rows;
 mod values;
 mod write;
 
-pub(crate) use groups::Grouped;
+pub(crate) use groups::{AttemptEnded, AttemptStarted, Grouped};
 pub(crate) use read::{CheckpointRow, GrantDetails, Reader, StoredSweep, TrialPlace};
 pub(crate) use write::{
     AttemptFacts, EventRow, LogRow, NewCheckpoint, Outcome, Pending, PointRow, SweepRow, TrialRow, Write,
