@@ -70,7 +70,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("alpharho-coordinator", &["alpharho-access", "alpharho-sweeps", "alpharho-proto", "alpharho-telemetry"]),
     ("alpharho-agent", &["alpharho-access", "alpharho-sweeps", "alpharho-proto", "alpharho-telemetry"]),
     ("alpharho-gradients", &["alpharho-access", "alpharho-sweeps", "alpharho-proto"]),
-    ("alpharho-trainer", &["alpharho-access", "alpharho-sweeps", "alpharho-proto", "alpharho-gradients"]),
+    ("alpharho-images", &["alpharho-sweeps", "alpharho-proto"]),
+    (
+        "alpharho-trainer",
+        &["alpharho-access", "alpharho-sweeps", "alpharho-proto", "alpharho-gradients", "alpharho-images"],
+    ),
     ("alpharho-trainer-scripted", &["alpharho-sweeps", "alpharho-proto"]),
     ("alpharho-dashboards", &["alpharho-sweeps", "alpharho-proto"]),
     (
@@ -95,6 +99,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "alpharho-proto",
             "alpharho-coordinator",
             "alpharho-gradients",
+            "alpharho-images",
             "alpharho-telemetry",
             "alpharho-trainer",
         ],

@@ -4,6 +4,7 @@ use super::files;
 use crate::dice::Dice;
 use crate::run::Target;
 use crate::spoil::spoil;
+use ::images::{Dataset, StreamOptions, eval_stream, train_stream};
 use flate2::write::GzEncoder;
 use proto::link::DataPlaces;
 use serde_json::json;
@@ -13,7 +14,6 @@ use std::path::{Component, Path};
 use std::sync::Arc;
 use sweeps::spec::model::Data;
 use tempfile::TempDir;
-use trainer::data::{Dataset, StreamOptions, eval_stream, train_stream};
 
 const BYTES_MAX: usize = 256 << 10;
 const WORDS: &[&[u8]] = &[

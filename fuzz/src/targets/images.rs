@@ -59,7 +59,7 @@ impl Target for Images {
     }
 
     fn take(&mut self, case: &[u8]) -> Result<bool, String> {
-        match trainer::data::decode(case) {
+        match ::images::decode(case) {
             Ok(image) => {
                 let bytes = u64::from(image.width) * u64::from(image.height) * u64::from(image.channels);
                 if image.bytes.len() as u64 == bytes && bytes > 0 {

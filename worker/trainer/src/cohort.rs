@@ -4,7 +4,6 @@
 //! one.
 
 use crate::checkpoint;
-use crate::data::{Dataset, StreamOptions, eval_stream, train_stream};
 use crate::device;
 use crate::evaluation::{evaluate, to_device};
 use crate::exchange::chief::Chief;
@@ -13,6 +12,7 @@ use crate::member::{DeviceBatch, Member, as_f64};
 use crate::speech::Speech;
 use anyhow::{Context, Result, ensure};
 use crossbeam_channel::Receiver;
+use images::{Dataset, StreamOptions, eval_stream, train_stream};
 use proto::link::{self, ExchangeRole, Order, Said, Start};
 use std::path::PathBuf;
 use std::sync::Arc;

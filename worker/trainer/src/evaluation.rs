@@ -1,9 +1,9 @@
 //! Accuracy and loss on the validation set.
 
-use crate::data::{Batch, DataError};
 use crate::member::{Member, as_f64};
 use crate::model::{Mode, Model};
 use anyhow::{Result, ensure};
+use images::{Batch, DataError};
 use tch::{Kind, Tensor};
 
 /// Fewer classes make "among the five likeliest" meaningless.

@@ -1,13 +1,12 @@
 //! Trains MobileNets with libtorch: the only room that knows it.
 //!
-//! The way of a batch: [`data`] (decoded, cropped, u8) → [`model`] (forward, gradients into one flat buffer)
+//! The way of a batch: `images` (decoded, cropped, u8) → [`model`] (forward, gradients into one flat buffer)
 //! → [`optimizer`] (one fused update) → [`evaluation`] → [`checkpoint`]. [`cohort`] is the loop around it,
 //! [`member`] one trial in it, [`exchange`] what changes where several replicas train one trial, [`speech`] the pipe
 //! to the agent.
 
 pub mod checkpoint;
 pub mod cohort;
-pub mod data;
 pub mod device;
 pub mod evaluation;
 pub mod exchange;

@@ -1,7 +1,6 @@
 //! The chief of a trial: keeps the parameters for all its replicas, one of which is its own trainer.
 
 use super::hand::Hand;
-use crate::data::{Dataset, StreamOptions};
 use crate::member::{Member, Progress, Sums, as_f64};
 use crate::schedule::learning_rate;
 use crate::speech::Speech;
@@ -11,6 +10,7 @@ use gradients::chief::{Chief as Core, Phase, Place, Settings, Tally};
 use gradients::ranges::Range;
 use gradients::service::{Listening, listen};
 use gradients::shared::{Local, Shared};
+use images::{Dataset, StreamOptions};
 use proto::link::{Exchange, ExchangeRole, Said};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

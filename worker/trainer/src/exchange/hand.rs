@@ -1,6 +1,5 @@
 //! What a replica has in hand: the samples that its chief has given it, and their gradients.
 
-use crate::data::{Dataset, Stream, StreamOptions, train_stream_on_demand};
 use crate::evaluation::to_device;
 use crate::member::{DeviceBatch, Member};
 use crate::speech::Speech;
@@ -9,6 +8,7 @@ use gradients::chief::{Finished, Phase, Verdict};
 use gradients::ranges::Range;
 use gradients::values::Values;
 use gradients::{Assignment, Exchange};
+use images::{Dataset, Stream, StreamOptions, train_stream_on_demand};
 use proto::link::Said;
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,7 +1,6 @@
 //! A replica that is not the chief: trains on what it is handed, until all is done or it is asked to stop.
 
 use super::hand::Hand;
-use crate::data::{Dataset, StreamOptions};
 use crate::member::Member;
 use crate::speech::Speech;
 use access::Credentials;
@@ -10,6 +9,7 @@ use crossbeam_channel::Receiver;
 use gradients::ExchangeError;
 use gradients::chief::Phase;
 use gradients::remote::{Caller, Remote};
+use images::{Dataset, StreamOptions};
 use proto::link::{Exchange, ExchangeRole, Order, Said};
 use std::sync::Arc;
 use sweeps::scheduler::AttemptEnd;

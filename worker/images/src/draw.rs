@@ -142,7 +142,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn settings() -> Data {
-        crate::data::tests::settings("image_folder", "nowhere", 2)
+        crate::tests::settings("image_folder", "nowhere", 2)
     }
 
     #[test]
