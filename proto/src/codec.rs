@@ -11,8 +11,9 @@ use tonic_prost::ProstCodec;
 
 /// What a buffer begins with; it grows as messages need it.
 const BUFFER_BYTES: usize = 64;
-/// tonic's own: encoded messages are sent together up to here.
-const YIELD_BYTES: usize = 32 << 10;
+/// Encoded messages are sent together up to here. With tonic's own 32 KiB a lease of a kilobyte is followed by its
+/// acknowledgement in the same buffer, which doubles for it and stays as large.
+const YIELD_BYTES: usize = 512;
 
 /// Named by the build script.
 #[derive(Debug)]

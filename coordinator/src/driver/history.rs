@@ -11,7 +11,7 @@ const LOST_SHOWN_MAX: usize = 64;
 /// All workers that have not said goodbye.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    workers: BTreeMap<WorkerId, Past>,
+    workers: BTreeMap<WorkerId, Box<Past>>,
 }
 
 #[derive(Debug, Default)]

@@ -11,6 +11,9 @@ use sweeps::ids::WorkerId;
 
 pub use crate::devices::SlotPlan;
 
+/// Long enough for a coordinator that is busy.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Everything that is decided before an agent starts.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -36,6 +39,9 @@ pub struct Config {
     pub gradients_credentials: Option<PathBuf>,
     /// A trainer that says nothing for so long is killed.
     pub silence: Duration,
+    /// How long the coordinator may take to answer, and a session may be silent where leases are shorter; six times as
+    /// long a checkpoint on its way. Then the call is given up and made again.
+    pub patience: Duration,
     /// Where it counts what it does.
     pub metrics: Metrics,
     /// Leave when there was nothing to do for so long; `None`: stay.

@@ -59,14 +59,14 @@ pub async fn run(config: Config, leave: mpsc::Receiver<Leave>) -> Result<Left, A
     let (endpoint, bearer) = link::endpoint(&config)?;
     let (events, inbox) = mpsc::channel(1024);
     // A connection of its own, so that large checkpoints do not hold up heartbeats.
-    let client = transfers::Client::new(bearer.on(endpoint.connect_lazy()));
+    let client = transfers::Client::new(bearer.on(endpoint.connect_lazy()), config.patience);
     let folder = config.folder.clone();
     let folder_shown = config.credentials.as_ref().map(|credentials| credentials.folder().to_owned());
     let scratch = scratch::Scratch::take(&folder).map_err(|source| AgentError::Folder { folder, source })?;
-    let seed = config.worker.0;
+    let (seed, patience) = (config.worker.0, config.patience);
     let (spawner, unheard) = (process::Spawner::new()?, Arc::default());
     let tools = Arc::new(Tools { config, spawner, client, unheard, events: events.clone() });
-    let keeper = tokio::spawn(link::keep(endpoint, bearer, folder_shown, seed, events));
+    let keeper = tokio::spawn(link::keep(endpoint, bearer, folder_shown, patience, seed, events));
     let left = hub::Hub::new(tools).run(inbox, leave).await;
     keeper.abort();
     drop(scratch);

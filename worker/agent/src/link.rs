@@ -15,9 +15,6 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 
-/// How long the coordinator may take to answer a registration.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
-
 /// How connections to the coordinator are made, and what its calls show.
 pub(crate) fn endpoint(config: &Config) -> Result<(Endpoint, Bearer), AddressError> {
     let (endpoint, bearer) = access::endpoint(&config.coordinator, config.credentials.as_ref())?;
@@ -34,12 +31,13 @@ pub(crate) async fn keep(
     endpoint: Endpoint,
     bearer: Bearer,
     credentials: Option<PathBuf>,
+    patience: Duration,
     seed: u64,
     events: mpsc::Sender<Event>,
 ) {
     let mut backoff = Backoff::new(seed);
     loop {
-        let why = match session(&endpoint, &bearer, &events, &mut backoff).await {
+        let why = match session(&endpoint, &bearer, patience, &events, &mut backoff).await {
             Ok(()) => "the coordinator closed the stream".to_owned(),
             Err(Gone::Hub) => return,
             Err(Gone::Coordinator(why)) => why,
@@ -74,6 +72,7 @@ impl From<tonic::Status> for Gone {
 async fn session(
     endpoint: &Endpoint,
     bearer: &Bearer,
+    mut patience: Duration,
     events: &mpsc::Sender<Event>,
     backoff: &mut Backoff,
 ) -> Result<(), Gone> {
@@ -85,17 +84,21 @@ async fn session(
     events.send(Event::Connected { outgoing }).await.map_err(|_| Gone::Hub)?;
     let late = |_| Gone::Coordinator("the coordinator does not answer".to_owned());
     let call = client.session(ReceiverStream::new(messages));
-    let mut incoming = tokio::time::timeout(ANSWER_PATIENCE, call).await.map_err(late)??.into_inner();
-    let mut next = tokio::time::timeout(ANSWER_PATIENCE, incoming.message()).await.map_err(late)??;
+    let mut incoming = tokio::time::timeout(patience, call).await.map_err(late)??.into_inner();
+    let mut next = tokio::time::timeout(patience, incoming.message()).await.map_err(late)??;
     while let Some(wire::CoordinatorMessage { body }) = next {
         if let Some(body) = body {
             if let Body::Registered(registered) = &body {
                 backoff.reset();
                 backoff.fit_lease(registered.lease_ms);
+                patience = patience.max(Duration::from_millis(registered.lease_ms));
             }
             events.send(Event::Told(body)).await.map_err(|_| Gone::Hub)?;
         }
-        next = incoming.message().await?;
+        // Each heartbeat is acknowledged. A connection may live on while nothing comes through: by then our leases are
+        // over there, and another session says what goes on here.
+        let silent = |_| Gone::Coordinator("nothing was heard from the coordinator for a whole lease".to_owned());
+        next = tokio::time::timeout(patience, incoming.message()).await.map_err(silent)??;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ mod report;
 mod watch;
 
 use access::Credentials;
-use agent::config::{Config, host_name, new_worker_id};
+use agent::config::{Config, PATIENCE, host_name, new_worker_id};
 use agent::libtorch::Places;
 use agent::metrics::Metrics;
 use agent::trainers::{self, RealTrainer, SCRIPTED_TRAINER, TRAINER, Trainers};
@@ -145,6 +145,7 @@ fn config(arguments: &Arguments) -> anyhow::Result<Config> {
         gradients_listen: arguments.gradients_listen.to_string(),
         gradients_credentials: gradients_credentials(arguments)?,
         silence: Duration::from_secs_f64(arguments.trainer_silence_seconds),
+        patience: PATIENCE,
         metrics: Metrics::new()?,
         leave_when_idle: arguments.exit_when_idle.then(|| Duration::from_secs_f64(arguments.idle_seconds)),
     })

@@ -6,14 +6,36 @@ use proto::wire::upload_message::Body;
 use proto::wire::workers_client::WorkersClient;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::time::timeout;
 use tonic::{Code, Status};
 
 const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Calls the coordinator; connects by itself when there is something to call.
-pub(crate) type Client = WorkersClient<Connection>;
+#[derive(Clone)]
+pub(crate) struct Client {
+    calls: WorkersClient<Connection>,
+    /// How long a transfer may stand still.
+    patience: Duration,
+}
+
+impl Client {
+    /// Synced files and rows take longer than other answers.
+    const PATIENCE_TIMES: u32 = 6;
+
+    pub(crate) fn new(connection: Connection, patience: Duration) -> Self {
+        Self { calls: WorkersClient::new(connection), patience: Self::PATIENCE_TIMES * patience }
+    }
+
+    /// On a connection that lives while nothing comes through.
+    fn silent(&self) -> TransferError {
+        TransferError::TryAgain(format!("nothing moved for {:.0?}", self.patience))
+    }
+}
 
 /// A checkpoint file that a trainer saved, complete and synced.
 #[derive(Clone, Debug)]
@@ -81,27 +103,44 @@ pub(crate) async fn upload(client: &Client, saved: &Saved) -> Result<(), Transfe
         sha256: saved.sha256.clone(),
         best: saved.best,
     };
-    let messages = futures::stream::unfold((Some(header), file), |(header, mut file)| async move {
-        if let Some(header) = header {
-            return Some((wire::UploadMessage { body: Some(Body::Header(header)) }, (None, file)));
+    let (moves, mut moved) = watch::channel(());
+    let sender = moves.clone();
+    let messages = futures::stream::unfold((Some(header), file), move |(header, mut file)| {
+        sender.send_replace(());
+        async move {
+            if let Some(header) = header {
+                return Some((wire::UploadMessage { body: Some(Body::Header(header)) }, (None, file)));
+            }
+            let mut data = vec![0; CHUNK_BYTES];
+            // A file that cannot be read to its end is too short, which the receiver sees.
+            let read = file.read(&mut data).await.unwrap_or(0);
+            data.truncate(read);
+            (read > 0).then(|| (wire::UploadMessage { body: Some(Body::Data(data.into())) }, (None, file)))
         }
-        let mut data = vec![0; CHUNK_BYTES];
-        // A file that cannot be read to its end is too short, which the receiver sees.
-        let read = file.read(&mut data).await.unwrap_or(0);
-        data.truncate(read);
-        (read > 0).then(|| (wire::UploadMessage { body: Some(Body::Data(data.into())) }, (None, file)))
     });
-    client.clone().upload(messages).await?;
-    Ok(())
+    let mut calls = client.calls.clone();
+    let call = calls.upload(messages);
+    tokio::pin!(call);
+    loop {
+        tokio::select! {
+            answered = &mut call => return answered.map(drop).map_err(Into::into),
+            moved = timeout(client.patience, moved.changed()) => if moved.is_err() {
+                return Err(client.silent());
+            }
+        }
+    }
 }
 
 /// Fetches a checkpoint into a file, synced no more than it needs to be: it is only read once.
 pub(crate) async fn download(client: &Client, wanted: &wire::Checkpoint, to: &Path) -> Result<(), TransferError> {
     let disk = |error: std::io::Error| TransferError::TryAgain(format!("{}: {error}", to.display()));
-    let mut chunks = client.clone().download(wire::FetchRequest { checkpoint: wanted.id }).await?.into_inner();
+    let late = |_| client.silent();
+    let mut calls = client.calls.clone();
+    let call = calls.download(wire::FetchRequest { checkpoint: wanted.id });
+    let mut chunks = timeout(client.patience, call).await.map_err(late)??.into_inner();
     let mut file = File::create(to).await.map_err(disk)?;
     let (mut hash, mut bytes) = (Sha256::new(), 0_u64);
-    while let Some(chunk) = chunks.message().await? {
+    while let Some(chunk) = timeout(client.patience, chunks.message()).await.map_err(late)?? {
         bytes += u64::try_from(chunk.data.len()).unwrap_or(u64::MAX);
         if bytes > wanted.bytes {
             break;

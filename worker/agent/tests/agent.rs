@@ -4,7 +4,7 @@
 mod fake;
 
 use agent::{Leave, Left};
-use fake::{Heard, Scene, checkpoint, report_of, token, trial_json};
+use fake::{Heard, Scene, Swallowed, checkpoint, report_of, token, trial_json};
 use proto::wire::report::Body as ReportBody;
 use proto::wire::worker_message::Body as Said;
 use std::time::Duration;
@@ -132,6 +132,44 @@ async fn after_a_broken_stream_it_says_what_it_holds_and_says_again_what_was_not
     scene.stop(7, "pause").await;
     let (end, before) = scene.end().await;
     assert_eq!((end, words(&before)), (AttemptEnd::Completed, vec![]));
+}
+
+/// On a connection that lives, and answers pings.
+#[tokio::test]
+async fn calls_that_are_never_answered_are_given_up_and_made_again() {
+    let script = r#"resume=$(echo "$start" | sed 's/.*"resume":"\([^"]*\)".*/\1/'); cat "$resume" >&2
+        epoch 1; checkpoint 1 true; ended completed"#;
+    let mut scene = Scene::with(script, |config| config.patience = Duration::from_millis(50)).await;
+    let bytes = b"the weights so far";
+    {
+        let mut state = scene.state.lock().unwrap();
+        state.checkpoints.insert(5, bytes.to_vec());
+        state.swallowed = Swallowed { uploads: 2, downloads: 2, downloads_half: 1 };
+    }
+    scene.grant(7, |member| member.resume = Some(checkpoint(5, bytes))).await;
+    let (end, before) = scene.end().await;
+    assert_eq!(end, AttemptEnd::Completed);
+    assert_eq!(words(&before), ["started", "epoch 1", "upload 1 best"]);
+    let Swallowed { uploads, downloads, downloads_half } = scene.state.lock().unwrap().swallowed;
+    assert_eq!((uploads, downloads, downloads_half), (0, 0, 0), "all of them were swallowed");
+}
+
+/// Its stream is open, and nothing comes any more.
+#[tokio::test]
+async fn a_session_that_is_silent_for_a_lease_is_given_up_for_another() {
+    let script = "epoch 1; read -r stop; ended completed";
+    let mut scene = Scene::with(script, |config| config.patience = Duration::from_millis(50)).await;
+    scene.grant(7, |_| {}).await;
+    scene.until("an epoch", |heard| words(std::slice::from_ref(heard)) == ["epoch 1"]).await;
+    scene.state.lock().unwrap().silent = true;
+    let is_again = |heard: &Heard| matches!(heard, Heard::Said { session: 2, body: Said::Register(_), .. });
+    let mut seen = scene.until("another session", is_again).await;
+    let Some(Heard::Said { body: Said::Register(register), .. }) = seen.pop() else { panic!("{seen:?}") };
+    assert_eq!(register.holding, [proto::wire::Held { slot: 0, token: Some(token(7)) }]);
+    scene.state.lock().unwrap().silent = false;
+    // The same trainer trains on.
+    scene.stop(7, "pause").await;
+    assert_eq!(scene.end().await.0, AttemptEnd::Completed);
 }
 
 #[tokio::test]
@@ -284,6 +322,7 @@ async fn an_address_that_is_none_is_refused() {
         folder: "/nowhere".into(),
         trainers: agent::trainers::Trainers { real: Err(String::new()), scripted: Err(String::new()) },
         silence: Duration::from_secs(1),
+        patience: Duration::from_secs(1),
         metrics: agent::metrics::Metrics::new().unwrap(),
         leave_when_idle: None,
     };

@@ -29,6 +29,22 @@ pub(crate) enum Heard {
     Uploaded { epoch: u32, best: bool, bytes: usize },
 }
 
+/// Calls to come that are not answered.
+#[derive(Default)]
+pub(crate) struct Swallowed {
+    pub(crate) uploads: u32,
+    pub(crate) downloads: u32,
+    /// Within the answer.
+    pub(crate) downloads_half: u32,
+}
+
+/// Counts one down; true if there was one.
+fn take_one(count: &mut u32) -> bool {
+    let is_one = *count > 0;
+    *count -= u32::from(is_one);
+    is_one
+}
+
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) sessions: u32,
@@ -37,6 +53,8 @@ pub(crate) struct State {
     pub(crate) silent: bool,
     /// Refuse so many uploads as if away.
     pub(crate) uploads_refused: u32,
+    /// So many calls of each kind are swallowed: they arrive on a connection that lives, and are never answered.
+    pub(crate) swallowed: Swallowed,
     pub(crate) checkpoints: BTreeMap<u64, Vec<u8>>,
 }
 
@@ -104,6 +122,10 @@ impl Workers for Service {
             }
         }
         let mut stream = request.into_inner();
+        if take_one(&mut self.state.lock().unwrap().swallowed.uploads) {
+            while stream.message().await?.is_some() {}
+            return std::future::pending().await;
+        }
         let Some(wire::UploadMessage { body: Some(Body::Header(header)) }) = stream.message().await? else {
             return Err(Status::invalid_argument("header"));
         };
@@ -122,6 +144,17 @@ impl Workers for Service {
         let id = request.into_inner().checkpoint;
         let bytes = self.state.lock().unwrap().checkpoints.get(&id).cloned();
         let bytes = bytes.ok_or_else(|| Status::not_found(format!("there is no checkpoint {id}")))?;
+        if take_one(&mut self.state.lock().unwrap().swallowed.downloads) {
+            return std::future::pending().await;
+        }
+        if take_one(&mut self.state.lock().unwrap().swallowed.downloads_half) {
+            let (to, answers) = mpsc::channel(1);
+            tokio::spawn(async move {
+                let _ = to.send(Ok(wire::Chunk { data: bytes[..1].to_vec().into() })).await;
+                to.closed().await;
+            });
+            return Ok(Response::new(Box::pin(ReceiverStream::new(answers))));
+        }
         let chunks: Vec<_> = bytes.chunks(5).map(|part| Ok(wire::Chunk { data: part.to_vec().into() })).collect();
         Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
     }
@@ -184,6 +217,7 @@ impl Scene {
             folder: home.path().join("tmp"),
             trainers: Trainers { real: Err("there is no libtorch here".to_owned()), scripted: Ok(trainer) },
             silence: Duration::from_secs(60),
+            patience: agent::config::PATIENCE,
             metrics: agent::metrics::Metrics::new().unwrap(),
             leave_when_idle: None,
         };
