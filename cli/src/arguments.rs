@@ -9,6 +9,9 @@ use sweeps::plan::PlanFormat;
 /// Where the store lies unless told otherwise.
 pub(crate) const STORE_DEFAULT: &str = "runs/alpharho.db";
 
+/// A coordinator itself gives up after 120 seconds, and says why.
+const ANSWER_SECONDS: u64 = 150;
+
 /// Where certificates and tokens lie unless told otherwise.
 pub(crate) const CERTS_DEFAULT: &str = "certs";
 
@@ -52,6 +55,10 @@ pub(crate) struct Place {
     /// `alpharho tokens create` make them. Of `alpharho coordinator`: listen with TLS, with that certificate
     #[arg(long, global = true, value_name = "DIR", env = "ALPHARHO_CREDENTIALS", value_hint = ValueHint::DirPath)]
     pub(crate) credentials: Option<PathBuf>,
+    /// Give a question up that the coordinator has not answered after so long
+    #[arg(long, global = true, value_name = "SECONDS", env = "ALPHARHO_TIMEOUT", default_value_t = ANSWER_SECONDS,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) timeout: u64,
     /// Print JSON for programs
     #[arg(long, global = true)]
     pub(crate) json: bool,

@@ -81,6 +81,11 @@ pub(crate) fn refused(status: &tonic::Status) -> Failure {
         Code::Unauthenticated => Failure::new(said)
             .hint("--credentials DIR, or ALPHARHO_CREDENTIALS, names the folder of certificate and token"),
         Code::DataLoss => Failure::new(format!("the coordinator found damaged data: {said}")),
+        // tonic's words for our own limit.
+        Code::Cancelled if said == "Timeout expired" => Failure::new("the coordinator did not answer in time").hint(
+            "it may have done what was asked: look with `alpharho status`, then ask again, which does no harm; --timeout \
+             SECONDS waits longer",
+        ),
         Code::Cancelled | Code::DeadlineExceeded => Failure::new(format!("the coordinator broke off: {said}")),
         Code::Ok | Code::Unknown | Code::ResourceExhausted | Code::Aborted | Code::OutOfRange | Code::Internal => {
             Failure::new(format!("the coordinator failed: {said}"))
@@ -117,6 +122,8 @@ mod tests {
             (Status::invalid_argument("f.yaml:1:1: no"), "f.yaml:1:1: no", USAGE),
             (Status::internal("disk"), "the coordinator failed: disk", FAILED),
             (Status::unavailable("gone"), "the coordinator cannot answer now: gone", FAILED),
+            (Status::cancelled("Timeout expired"), "the coordinator did not answer in time", FAILED),
+            (Status::cancelled("gone"), "the coordinator broke off: gone", FAILED),
         ] {
             let failure = refused(&status);
             assert_eq!((failure.message.as_str(), failure.code), (message, code));

@@ -50,6 +50,8 @@ pub(crate) struct Way {
     pub(crate) address: String,
     /// Read anew for each connection: a token may have been rotated.
     pub(crate) credentials: Option<PathBuf>,
+    /// How long an answer may take to begin.
+    pub(crate) timeout: Duration,
 }
 
 struct Embedded {
@@ -62,12 +64,12 @@ impl Session {
     pub(crate) async fn open(place: &Place, want: Want) -> anyhow::Result<Self> {
         if let Some(address) = &place.coordinator {
             let address = with_scheme(address, place.credentials.is_some());
-            return Self::to(Way { address, credentials: place.credentials.clone() }, None).await;
+            return Self::to(Way::of(place, address), None).await;
         }
         let store = place.store.clone();
         // It waits, in a blocking way, for a coordinator that is just starting.
         if let Some(address) = tokio::task::spawn_blocking(move || coordinator::find_running(&store)).await? {
-            return Self::to(Way { address, credentials: place.credentials.clone() }, None).await;
+            return Self::to(Way::of(place, address), None).await;
         }
         if want == Want::Read && !place.store.exists() {
             return Err(Failure::new(format!("there is no store {}", place.store.display()))
@@ -93,7 +95,7 @@ impl Session {
             // A dropped sender means the same.
             let _ = stopped.await;
         }));
-        Self::to(Way { address, credentials: None }, Some(Embedded { stop, served })).await
+        Self::to(Way { credentials: None, ..Way::of(place, address) }, Some(Embedded { stop, served })).await
     }
 
     /// Whether the coordinator lives in this process: nobody else trains for it.
@@ -168,6 +170,10 @@ pub(crate) enum Closed {
 }
 
 impl Way {
+    fn of(place: &Place, address: String) -> Self {
+        Self { address, credentials: place.credentials.clone(), timeout: Duration::from_secs(place.timeout) }
+    }
+
     /// Connects, and makes sure that a coordinator answers.
     pub(crate) async fn client(&self) -> Result<SweepsClient<Connection>, Closed> {
         Ok(self.clients().await?.0)
@@ -183,7 +189,7 @@ impl Way {
         let explain = |error: &(dyn std::error::Error + 'static)| access::explain(error, self.credentials.as_deref());
         // A machine that is gone without a word is noticed.
         let endpoint = endpoint.keep_alive_while_idle(true).http2_keep_alive_interval(KEEP_ALIVE);
-        let channel = endpoint.connect_timeout(CONNECT_MAX).connect().await;
+        let channel = endpoint.connect_timeout(CONNECT_MAX).timeout(self.timeout).connect().await;
         let channel = bearer.on(channel.map_err(|error| Closed::Away(explain(&error)))?);
         let mut client = SweepsClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
         // Something else may listen there.

@@ -1,9 +1,10 @@
-//! Several replicas really train one trial, and one after the other is killed.
+//! Several replicas really train one trial: one after the other is killed; over TLS, as on different machines.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use e2e::{Coordinator, Happened, Process, Stage, attempts, children, epochs_of, plain, wait_for, write_pictures};
 use rustix::process::{Pid, Signal};
 use std::collections::BTreeSet;
+use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 const IMAGES: usize = 320;
@@ -28,7 +29,7 @@ impl Draw {
     }
 }
 
-fn submit(stage: &Stage, mode: &str) {
+fn sweep(stage: &Stage, replicas: &str, mode: &str) -> String {
     write_pictures(stage, "train", IMAGES);
     write_pictures(stage, "t10k", 32);
     let yaml = format!(
@@ -36,10 +37,9 @@ fn submit(stage: &Stage, mode: &str) {
          data: {{format: idx, train: pictures/train-images-idx3-ubyte, validation: pictures/t10k-images-idx3-ubyte, \
          classes: 2, crop: {{area: [0.8, 1.0]}}}}\n\
          training: {{epochs: {EPOCHS}, batch_size: 16, learning_rate: 0.002, optimizer: {{epsilon: 0.001}}, \
-         batch_norm: {{reestimate_batches: 10}}, replicas: {{min: 1, max: 3}}, gradients: {{mode: {mode}}}}}\n"
+         batch_norm: {{reestimate_batches: 10}}, replicas: {replicas}, gradients: {{mode: {mode}}}}}\n"
     );
-    let file = stage.file("shared.yaml", yaml).display().to_string();
-    stage.ask(&["submit", &file]);
+    stage.file("shared.yaml", yaml).display().to_string()
 }
 
 fn worker(stage: &Stage, coordinator: &str) -> Process {
@@ -78,12 +78,29 @@ fn happen(stage: &Stage, fault: Fault, workers: &[Process], coordinator: Coordin
     coordinator
 }
 
+/// How many epochs were trained by several replicas together. In each of them each image counts once.
+fn epochs_shared(events: &[Happened]) -> usize {
+    let mut shared = 0;
+    for epoch in events.iter().filter(|event| event.is("epoch_finished", 1)) {
+        let points = epoch.happening["points"].as_array().unwrap();
+        let value = |name: &str| {
+            let point = points.iter().find(|point| point["name"] == name);
+            point.unwrap_or_else(|| panic!("no {name} in {epoch:?}"))["value"].as_f64().unwrap()
+        };
+        assert_eq!(value("images_trained"), IMAGES as f64, "each image counts once: {epoch:?}");
+        assert_eq!(value("samples_refused"), 0.0, "{epoch:?}");
+        // Of those whose images were taken.
+        shared += usize::from(value("replicas") > 1.0);
+    }
+    shared
+}
+
 /// Kills one of each, in an order and at moments that the seed says.
 fn survives(seed: u64, mode: &str) {
     let mut draw = Draw(seed);
     let stage = Stage::new();
     let mut coordinator = stage.coordinator(None);
-    submit(&stage, mode);
+    stage.ask(&["submit", &sweep(&stage, "{min: 1, max: 3}", mode)]);
     let workers: Vec<Process> = (0..3).map(|_| worker(&stage, &coordinator.address)).collect();
     stage.watch("shared").until("a replica", |event| event.kind == "replica_joined");
     let mut faults = vec![Fault::Replica, Fault::Chief, Fault::Coordinator];
@@ -95,18 +112,7 @@ fn survives(seed: u64, mode: &str) {
     assert_eq!(attempts(&events, 1), ["crashed", "completed"], "only the chief's death costs an attempt");
     let finished: BTreeSet<u64> = epochs_of(&events, 1).into_values().flatten().collect();
     assert_eq!(finished, (1..=EPOCHS).collect::<BTreeSet<_>>());
-    let mut shared = 0;
-    for epoch in events.iter().filter(|event| event.is("epoch_finished", 1)) {
-        let points = epoch.happening["points"].as_array().unwrap();
-        let value = |name: &str| {
-            let point = points.iter().find(|point| point["name"] == name);
-            point.unwrap_or_else(|| panic!("no {name} in {epoch:?}"))["value"].as_f64().unwrap()
-        };
-        assert_eq!(value("images_trained"), IMAGES as f64, "each image counts once: {epoch:?}");
-        assert_eq!(value("samples_refused"), 0.0, "{epoch:?}");
-        shared += usize::from(value("replicas") > 1.0);
-    }
-    assert!(shared > 0, "no epoch was trained by several");
+    assert!(epochs_shared(&events) > 0, "no epoch was trained by several");
     let trial = stage.status("shared")["trials"][0].clone();
     assert!(trial["best"]["val_top1"].as_f64().unwrap() > 0.8, "two plain classes are learned: {trial}");
 }
@@ -119,4 +125,41 @@ fn a_killed_replica_chief_and_coordinator_cost_no_image_async() {
 #[test]
 fn a_killed_replica_chief_and_coordinator_cost_no_image_sync() {
     survives(2, "sync");
+}
+
+/// Chiefs listen on all addresses and are called by the host's name, as by workers of other machines: not by the socket
+/// that replicas of one host share, but over TLS.
+#[test]
+fn two_agents_train_one_trial_over_tls() {
+    let stage = Stage::new();
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_owned();
+    let found = (host.as_str(), 0).to_socket_addrs();
+    assert!(found.is_ok(), "this machine does not know its own name, {host}; put it into /etc/hosts");
+    stage.ask(&["certs", "init"]);
+    stage.ask(&["certs", "issue", "coordinator", "--host", "127.0.0.1"]);
+    for (name, role) in [("me", "admin"), ("node1", "worker"), ("node2", "worker")] {
+        stage.ask(&["certs", "issue", name, "--host", &host]);
+        stage.ask(&["tokens", "create", name, "--role", role]);
+    }
+    let coordinator = stage.coordinator_on("127.0.0.1:0", &["--credentials", "certs/coordinator"]);
+    stage.ask(&["submit", &sweep(&stage, "2", "async"), "--credentials", "certs/me"]);
+    let start = |name: &str| {
+        let mut command = plain(&stage, "alpharho-worker");
+        command.args(["--coordinator", &coordinator.address, "--device", "cpu", "--slots", "1", "--threads", "1"]);
+        command.args(["--data-folder", "data", "--gradients-listen", "0.0.0.0:0"]);
+        command.args(["--credentials", &format!("certs/{name}")]);
+        stage.start(name, command)
+    };
+    let workers = [start("node1"), start("node2")];
+    let watcher = stage.watch_with(&["shared", "--credentials", "certs/me"]);
+    watcher.until("the replica", |event| event.kind == "replica_joined");
+    watcher.until("the end", |event| event.kind == "sweep_over");
+    let events = watcher.told();
+    assert_eq!(attempts(&events, 1), ["completed"]);
+    let finished: Vec<u64> = epochs_of(&events, 1).into_values().flatten().collect();
+    assert_eq!(finished, (1..=EPOCHS).collect::<Vec<_>>());
+    assert!(epochs_shared(&events) > 0, "no epoch was trained by both");
+    for worker in &workers {
+        assert!(!worker.written().contains("not encrypted"), "{}", worker.written());
+    }
 }

@@ -1,7 +1,7 @@
 //! `alpharho tokens create`, `list`, `revoke`, `rotate`. Secrets are drawn here and written to files; the coordinator
 //! gets their hashes.
 
-use super::with_session;
+use super::{is_broken, with_session};
 use crate::arguments::{CERTS_DEFAULT, Place, Tokens, TokensCommand};
 use crate::exit::{End, Failure, refused};
 use crate::output;
@@ -76,14 +76,29 @@ async fn put(place: &Place, name: &str, role: &str, replaced_after_ms: Option<u6
     let made = with_session(place, Want::Write, async |session| {
         let (id, hash) = (token.id().to_owned(), token.hash().to_vec());
         let request = PutTokenRequest { name: name.to_owned(), role: role.to_owned(), id, hash, replaced_after_ms };
-        let reply = session.tokens.put(request).await.map_err(|status| refused(&status))?;
-        Ok(reply.into_inner().token.unwrap_or_default())
+        Ok(session.tokens.put(request).await)
     })
     .await;
     let status = match made {
-        Ok(status) => status,
-        Err(error) => {
+        Ok(Ok(reply)) => reply.into_inner().token.unwrap_or_default(),
+        Ok(Err(status)) if is_broken(&status) => {
+            // It may be good, and take the place of the one that is shown here.
+            let Failure { message, .. } = refused(&status);
+            return Err(Failure::new(format!("{message}; whether the token is good is not known"))
+                .hint(format!(
+                    "`alpharho tokens list` shows whether {} is there: then move {} to {}; else remove it and ask again",
+                    token.id(),
+                    new.display(),
+                    out.display()
+                ))
+                .into());
+        }
+        Ok(Err(status)) => {
             // Nobody knows it.
+            let _ = std::fs::remove_file(&new);
+            return Err(refused(&status).into());
+        }
+        Err(error) => {
             let _ = std::fs::remove_file(&new);
             return Err(error);
         }

@@ -9,14 +9,14 @@ mod relay;
 pub use plan::{Fault, Met, table, unmet};
 
 use plan::Plan;
-use relay::Relay;
+use relay::{Relay, Service};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Endpoint, Server};
 
-/// Listens on loopback, for agents alone: people's commands call the coordinator itself.
+/// Listens on loopback. What chance brings happens to calls of agents; to those of people's commands what is asked for.
 #[derive(Debug)]
 pub struct Calls {
     /// `http://127.0.0.1:PORT`.
@@ -40,7 +40,13 @@ impl Calls {
         let relay = Relay { target, plan: Arc::clone(&plan) };
         runtime.spawn(async move {
             let listening = TcpListenerStream::new(listener);
-            Server::builder().add_service(relay).serve_with_incoming(listening).await
+            let [workers, sweeps, tokens] = [(); 3].map(|()| relay.clone());
+            Server::builder()
+                .add_service(Service::<relay::Workers>::of(workers))
+                .add_service(Service::<relay::Sweeps>::of(sweeps))
+                .add_service(Service::<relay::Tokens>::of(tokens))
+                .serve_with_incoming(listening)
+                .await
         });
         Self { address, plan, runtime: Some(runtime) }
     }
@@ -48,6 +54,28 @@ impl Calls {
     /// Nothing goes wrong any more; what is silent ends soon.
     pub fn heal(&self) {
         self.plan().is_calm = true;
+    }
+
+    /// A relay by which everything goes well until something is asked for.
+    ///
+    /// # Panics
+    /// When there is no free port.
+    #[must_use]
+    pub fn calm(target: &str) -> Self {
+        let calls = Self::start(target, 0);
+        calls.heal();
+        calls
+    }
+
+    /// That is to happen to the next call of that name, as `Submit`.
+    pub fn ask(&self, call: &str, fault: Fault) {
+        self.plan().asked = Some((call.to_owned(), fault));
+    }
+
+    /// Whether what was asked for is still to happen.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.plan().asked.is_some()
     }
 
     /// How often each fault happened to each kind of call or message.

@@ -21,9 +21,12 @@ pub enum Fault {
     SilentOut,
     /// It breaks in the middle.
     Cut,
+    /// It is swallowed, and never answered, while the connection lives.
+    Swallowed,
 }
 
 impl Fault {
+    /// Those that chance brings. One that is swallowed costs its caller's whole patience: it is asked for.
     const ALL: [Self; 7] =
         [Self::LostBefore, Self::LostAfter, Self::Doubled, Self::Delayed, Self::SilentIn, Self::SilentOut, Self::Cut];
 
@@ -38,6 +41,7 @@ impl Fault {
             Self::SilentIn => "call silent to coordinator",
             Self::SilentOut => "call silent to worker",
             Self::Cut => "call cut within",
+            Self::Swallowed => "call swallowed",
         }
     }
 
@@ -50,6 +54,7 @@ impl Fault {
             Self::SilentIn => "silent in",
             Self::SilentOut => "silent out",
             Self::Cut => "cut within",
+            Self::Swallowed => "swallowed",
         }
     }
 }
@@ -96,17 +101,22 @@ pub type Met = BTreeMap<(&'static str, Fault), u64>;
 pub(super) struct Plan {
     random: Random,
     pub(super) met: Met,
-    /// Nothing goes wrong any more.
+    /// Nothing goes wrong any more, but for what was asked for.
     pub(super) is_calm: bool,
+    /// What is to happen next, by name of the call.
+    pub(super) asked: Option<(String, Fault)>,
 }
 
 impl Plan {
     pub(super) fn new(seed: u64) -> Self {
-        Self { random: Random::new(seed), met: Met::new(), is_calm: false }
+        Self { random: Random::new(seed), met: Met::new(), is_calm: false, asked: None }
     }
 
     /// What is to happen to the next call of that name, or the next message of that kind.
     pub(super) fn choose(&mut self, what: &str) -> Option<Fault> {
+        if let Some((_, fault)) = self.asked.take_if(|(asked, _)| asked == what) {
+            return Some(fault);
+        }
         let (&(what, faults), between) = match kinds().iter().find(|(known, _)| *known == what) {
             _ if self.is_calm => return None,
             Some(kind) if is_message(kind.0) => (kind, MESSAGES_BETWEEN),

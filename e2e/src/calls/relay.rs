@@ -4,6 +4,7 @@ use super::plan::{Fault, Plan};
 use super::raw::{Raw, from_worker, to_worker};
 use bytes::Bytes;
 use std::convert::Infallible;
+use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -11,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::codegen::{BoxFuture, Context, Poll, Service, http};
+use tonic::codegen::{BoxFuture, Context, Poll, Service as TowerService, http};
 use tonic::metadata::MetadataMap;
 use tonic::server::{NamedService, StreamingService};
 use tonic::transport::Endpoint;
@@ -22,18 +23,40 @@ const WAITING_MAX: usize = 64;
 /// What is let through arrives within this, before the stream breaks behind it.
 const ARRIVES_IN: Duration = Duration::from_millis(30);
 
-/// The agents' service, in front of the real one.
+/// In front of the real services.
 #[derive(Clone, Debug)]
 pub(super) struct Relay {
     pub(super) target: Endpoint,
     pub(super) plan: Arc<Mutex<Plan>>,
 }
 
-impl NamedService for Relay {
-    const NAME: &'static str = "alpharho.v1.Workers";
+/// One of the services.
+#[derive(Clone, Debug)]
+pub(super) struct Service<N> {
+    relay: Relay,
+    name: PhantomData<N>,
 }
 
-impl Service<http::Request<Body>> for Relay {
+impl<N> Service<N> {
+    pub(super) fn of(relay: Relay) -> Self {
+        Self { relay, name: PhantomData }
+    }
+}
+
+macro_rules! services {
+    ($($name:ident)*) => {$(
+        #[derive(Clone, Debug)]
+        pub(super) struct $name;
+
+        impl NamedService for Service<$name> {
+            const NAME: &'static str = concat!("alpharho.v1.", stringify!($name));
+        }
+    )*};
+}
+
+services! { Workers Sweeps Tokens }
+
+impl<N> TowerService<http::Request<Body>> for Service<N> {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<Self::Response, Infallible>;
@@ -44,7 +67,7 @@ impl Service<http::Request<Body>> for Relay {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let call = Call { relay: self.clone(), path };
+        let call = Call { relay: self.relay.clone(), path };
         Box::pin(async move { Ok(tonic::server::Grpc::new(Raw).streaming(call, request).await) })
     }
 }
@@ -62,9 +85,14 @@ impl StreamingService<Bytes> for Call {
     type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
 
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
+        let fault = self.plan().choose(self.name());
+        if fault == Some(Fault::Swallowed) {
+            self.met(self.name(), Fault::Swallowed);
+            return Box::pin(std::future::pending());
+        }
         let (metadata, _, requests) = request.into_parts();
         let (answers, stream) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(self.clone().pass_on(metadata, requests, answers));
+        tokio::spawn(self.clone().pass_on(fault, metadata, requests, answers));
         Box::pin(async move { Ok(Response::new(ReceiverStream::new(stream))) })
     }
 }
@@ -101,8 +129,7 @@ impl Call {
         self.plan().met(what, fault);
     }
 
-    async fn pass_on(self, metadata: MetadataMap, requests: Streaming<Bytes>, answers: Answers) {
-        let fault = self.plan().choose(self.name());
+    async fn pass_on(self, fault: Option<Fault>, metadata: MetadataMap, requests: Streaming<Bytes>, answers: Answers) {
         let is_session = self.name() == "Session";
         let silence = self.plan().ms(300, 2_000);
         let broken = match fault {
@@ -129,7 +156,7 @@ impl Call {
             // Behind the header of an upload, behind the first part of a download.
             Some(Fault::Cut) if self.name() == "Upload" => Broken { requests_max: Some(1), ..Broken::default() },
             Some(Fault::Cut) => Broken { answers_max: Some(1), ..Broken::default() },
-            Some(Fault::Doubled) | None => Broken::default(),
+            Some(Fault::Doubled | Fault::Swallowed) | None => Broken::default(),
         };
         let far = self.far(&metadata);
         let shadow = (fault == Some(Fault::Doubled)).then(|| self.far(&metadata));
@@ -246,7 +273,7 @@ impl Call {
                 sleep(delay).await;
                 pass(()).await;
             }
-            Fault::SilentIn | Fault::SilentOut | Fault::Cut => return false,
+            Fault::SilentIn | Fault::SilentOut | Fault::Cut | Fault::Swallowed => return false,
         }
         self.met(kind, fault);
         matches!(fault, Fault::LostBefore | Fault::LostAfter)
