@@ -11,13 +11,14 @@ mod gpu;
 mod hub;
 mod lease;
 pub mod libtorch;
-mod lines;
+pub mod lines;
 mod link;
 mod log_limit;
 pub mod metrics;
 mod outbox;
 mod process;
 mod scratch;
+pub mod sound;
 #[cfg(test)]
 mod testing;
 pub mod trainers;

@@ -3,18 +3,20 @@
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
 
 /// Reads lines; what is longer than the bound is cut off, the rest of such a line is read and dropped.
-pub(crate) struct Lines<R> {
+#[derive(Debug)]
+pub struct Lines<R> {
     pipe: BufReader<R>,
     bytes_max: usize,
 }
 
 impl<R: tokio::io::AsyncRead + Unpin> Lines<R> {
-    pub(crate) fn new(pipe: R, bytes_max: usize) -> Self {
+    /// Of a pipe.
+    pub fn new(pipe: R, bytes_max: usize) -> Self {
         Self { pipe: BufReader::with_capacity(64 * 1024, pipe), bytes_max }
     }
 
     /// The next line without its end; `None` at the end of the pipe, or when it breaks.
-    pub(crate) async fn next(&mut self) -> Option<String> {
+    pub async fn next(&mut self) -> Option<String> {
         let mut line = Vec::new();
         let ended = read_line(&mut self.pipe, &mut line, self.bytes_max).await?;
         if !ended && line.is_empty() {

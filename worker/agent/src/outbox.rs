@@ -1,6 +1,7 @@
 //! What was reported and is not yet acknowledged: kept while the coordinator is away, sent again when it is
 //! back. Pure.
 
+use crate::sound::sound;
 use proto::wire;
 use proto::wire::report::Body;
 use std::collections::VecDeque;
@@ -46,8 +47,13 @@ impl Entry {
 }
 
 impl Outbox {
-    /// Keeps a report of a slot's trainer until it is acknowledged.
+    /// Keeps a report of a slot's trainer until it is acknowledged, as far as the coordinator will take it.
     pub(crate) fn push(&mut self, slot: u32, report: wire::Report) {
+        let (report, bad) = sound(report);
+        if let Some(bad) = bad {
+            tracing::warn!("the trainer of slot {slot} said what makes no sense: {bad}");
+        }
+        let Some(report) = report else { return };
         let entry = Entry { slot, report, sequence: 0 };
         self.weight += entry.weight();
         self.entries.push_back(entry);
@@ -226,7 +232,7 @@ mod tests {
     #[test]
     fn a_long_absence_thins_progress_and_never_epochs_or_ends() {
         let mut outbox = Outbox::default();
-        for number in 0..200_u32 {
+        for number in 1..=200_u32 {
             for step in 0..500 {
                 outbox.push(0, report(7, points(u64::from(number) * 500 + step)));
             }

@@ -12,20 +12,23 @@ use sweeps::ids::Token;
 
 /// All that is needed to go on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Checkpoint {
+pub struct Checkpoint {
     /// So that nobody takes it for weights.
-    pub(crate) scripted: bool,
+    pub scripted: bool,
     /// Of which trial.
-    pub(crate) key: String,
+    pub key: String,
     /// Epochs done.
-    pub(crate) epoch: u32,
+    pub epoch: u32,
     /// Of the metric that `best` means.
-    pub(crate) best: Option<f64>,
+    pub best: Option<f64>,
 }
 
 impl Checkpoint {
     /// Writes it to `folder`, synced, under a name never used before, and tells what to say of it.
-    pub(crate) fn save(&self, folder: &Path, token: Token, step: u64, best: bool) -> anyhow::Result<Said> {
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&self, folder: &Path, token: Token, step: u64, best: bool) -> anyhow::Result<Said> {
         static SAVED: AtomicU64 = AtomicU64::new(1);
         let bytes = serde_json::to_vec(self)?;
         let number = SAVED.fetch_add(1, Ordering::Relaxed);
@@ -55,7 +58,10 @@ impl Checkpoint {
     }
 
     /// Reads one of the trial with that key.
-    pub(crate) fn load(path: &Path, key: &str) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// When there is none, or it is of something else.
+    pub fn load(path: &Path, key: &str) -> anyhow::Result<Self> {
         let bytes = std::fs::read(path).with_context(|| format!("the checkpoint {} cannot be read", path.display()))?;
         let checkpoint: Self = serde_json::from_slice(&bytes)
             .with_context(|| format!("the checkpoint {} is not one of the scripted trainer", path.display()))?;

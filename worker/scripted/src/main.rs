@@ -2,13 +2,13 @@
 //! hard. Speaks the trainer's pipe of `proto::link`; its numbers are made up, its trials are marked so.
 
 mod actor;
-mod checkpoint;
 mod exchange;
 mod metrics;
 mod orders;
 mod voice;
 
 use proto::link::{EXIT_DONE, EXIT_ORDERS, Order, Start};
+use scripted::checkpoint;
 use std::io::BufRead;
 use std::process::ExitCode;
 

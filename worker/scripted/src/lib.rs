@@ -1,0 +1,3 @@
+//! What of the scripted trainer others may try: its checkpoints.
+
+pub mod checkpoint;
