@@ -40,6 +40,8 @@ use tonic::transport::Server;
 
 /// How often workers say that they live, unless told otherwise.
 pub const HEARTBEAT_MS_DEFAULT: u64 = 5_000;
+/// See [`Config::reader_max`].
+const READER_MAX: Duration = Duration::from_secs(60);
 /// How long open streams may take to end once stopping has begun.
 const STOPPING_MAX: Duration = Duration::from_secs(5);
 
@@ -58,6 +60,9 @@ pub struct Config {
     /// Bytes to keep free on the disks of store and checkpoints: with less, no trial is begun. `None`: a fiftieth of
     /// the disk, from 64 MiB to 1 GiB.
     pub disk_reserve_bytes: Option<u64>,
+    /// How long somebody who watches, or reads results, may leave what he is told unread; then he is let go, and may ask
+    /// for the rest.
+    pub reader_max: Duration,
 }
 
 impl Config {
@@ -70,6 +75,7 @@ impl Config {
             heartbeat_ms: HEARTBEAT_MS_DEFAULT,
             credentials: None,
             disk_reserve_bytes: None,
+            reader_max: READER_MAX,
         }
     }
 }
@@ -80,6 +86,7 @@ pub struct Coordinator {
     listener: TcpListener,
     server: Server,
     address: String,
+    reader_max: Duration,
     shared: Arc<Shared>,
     driver: tokio::task::JoinHandle<Result<(), DriverError>>,
     closing: watch::Sender<bool>,
@@ -111,7 +118,8 @@ impl Coordinator {
         if shared.is_guarded && shared.tokens.borrow().0.is_empty() {
             return Err(Error::NoTokens { store: config.store });
         }
-        Ok(Self { listener, server, address, shared, driver: tokio::spawn(driver.run()), closing })
+        let reader_max = config.reader_max;
+        Ok(Self { listener, server, address, reader_max, shared, driver: tokio::spawn(driver.run()), closing })
     }
 
     /// Where this machine reaches it, as `http://127.0.0.1:7070`.
@@ -131,9 +139,9 @@ impl Coordinator {
     /// # Errors
     /// When the socket fails, or when the store fails in a way that waiting does not mend.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-        let Self { listener, server, address: _, shared, mut driver, closing } = self;
+        let Self { listener, server, address: _, reader_max, shared, mut driver, closing } = self;
         let mut closed = closing.subscribe();
-        let server = service::serve(server, listener, shared, async move {
+        let server = service::serve(server, listener, shared, reader_max, async move {
             // An error means that the sender is gone, which is stopping too.
             let _ = closed.wait_for(|closing| *closing).await;
         });

@@ -30,11 +30,10 @@ pub(super) async fn serve(place: &Place, arguments: &Arguments) -> anyhow::Resul
     }
     let listening = listener.local_addr()?;
     let config = Config {
-        store: place.store.clone(),
-        artifacts: place.artifacts_folder(),
         heartbeat_ms: arguments.heartbeat_ms,
         credentials: place.credentials.as_deref().map(Credentials::read).transpose()?,
         disk_reserve_bytes: arguments.disk_reserve_mib.map(|mebibytes| mebibytes.saturating_mul(1 << 20)),
+        ..Config::new(&place.store, place.artifacts_folder())
     };
     let coordinator = Coordinator::open(config, listener).await?;
     let address = coordinator.address();

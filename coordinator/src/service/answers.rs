@@ -12,10 +12,6 @@ use tonic::Status;
 
 /// Answers that may wait for their reader.
 const WAITING_MAX: usize = 4;
-/// How long a reader may leave them waiting; then he is let go, and what he was told of with him. Whoever watches goes
-/// on from the last event that he has.
-const READER_MAX: Duration = Duration::from_secs(60);
-
 /// What a stream of answers is made of.
 #[derive(Debug)]
 pub(crate) struct Answers<T> {
@@ -28,6 +24,8 @@ pub(crate) struct Answers<T> {
 pub(super) struct Teller<T> {
     to: mpsc::Sender<Result<T, Status>>,
     was_slow: Arc<AtomicBool>,
+    /// How long a reader may leave answers waiting; then he is let go. Whoever watches goes on from the last event that
+    /// he has.
     reader_max: Duration,
 }
 
@@ -62,21 +60,11 @@ impl<T> Stream for Answers<T> {
 
 /// As of a connection that broke: whoever reads on asks again.
 fn too_slow() -> Status {
-    let seconds = READER_MAX.as_secs();
-    Status::unavailable(format!(
-        "nothing was read for {seconds} s, so that this ends here; ask again for what is missing"
-    ))
+    Status::unavailable("nothing was read for too long, so that this ends here; ask again for what is missing")
 }
 
 /// A stream filled by a task, which ends when its reader has gone or does not read, or his token is not good any more.
-pub(super) fn answers<T: Send + 'static, F>(caller: Option<Caller>, fill: impl FnOnce(Teller<T>) -> F) -> Answers<T>
-where
-    F: Future<Output = Result<(), Status>> + Send + 'static,
-{
-    answers_for(READER_MAX, caller, fill)
-}
-
-fn answers_for<T: Send + 'static, F>(
+pub(super) fn answers<T: Send + 'static, F>(
     reader_max: Duration,
     caller: Option<Caller>,
     fill: impl FnOnce(Teller<T>) -> F,
@@ -116,7 +104,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_does_not_read_is_let_go_and_told_so() {
-        let mut slow = answers_for(Duration::from_millis(20), None, count_up);
+        let mut slow = answers(Duration::from_millis(20), None, count_up);
         // The task has given up once nothing can be sent any more.
         while !slow.waiting.is_closed() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -128,7 +116,7 @@ mod tests {
         assert_eq!(status.code(), tonic::Code::Unavailable);
         assert!(slow.next().await.is_none());
 
-        let read: Vec<_> = answers_for(Duration::from_secs(60), None, count_up).collect().await;
+        let read: Vec<_> = answers(Duration::from_secs(60), None, count_up).collect().await;
         assert!(read.len() == 100 && read.iter().all(Result::is_ok));
     }
 }

@@ -125,7 +125,7 @@ impl Sweeps for Service {
         if !request.sweep.is_empty() {
             self.check_sweep(&request.sweep).await?;
         }
-        Ok(Response::new(answers(caller, |to| self.clone().tell_events(request, to))))
+        Ok(Response::new(answers(self.reader_max, caller, |to| self.clone().tell_events(request, to))))
     }
 
     async fn metrics(&self, request: Request<wire::MetricsRequest>) -> Result<Response<Self::MetricsStream>, Status> {
@@ -143,7 +143,7 @@ impl Sweeps for Service {
                 return Err(no_trial(trial));
             }
         }
-        Ok(Response::new(answers(caller, |to| self.clone().tell_metrics(trials, names, to))))
+        Ok(Response::new(answers(self.reader_max, caller, |to| self.clone().tell_metrics(trials, names, to))))
     }
 
     async fn workers(&self, _: Request<wire::WorkersRequest>) -> Result<Response<wire::WorkersReply>, Status> {
@@ -155,7 +155,7 @@ impl Sweeps for Service {
         let caller = caller(&request);
         let request = request.into_inner();
         self.check_trial(request.trial).await?;
-        Ok(Response::new(answers(caller, |to| self.clone().tell_logs(request, to))))
+        Ok(Response::new(answers(self.reader_max, caller, |to| self.clone().tell_logs(request, to))))
     }
 
     async fn checkpoints(

@@ -57,6 +57,8 @@ struct Service {
     submissions: Arc<Semaphore>,
     /// What workers have said and the driver has not taken yet.
     unheard: Arc<Semaphore>,
+    /// How long a reader may leave what he is told unread.
+    reader_max: Duration,
 }
 
 /// How to serve, should the certificate be good for it.
@@ -76,6 +78,7 @@ pub(crate) async fn serve(
     mut server: Server,
     listener: TcpListener,
     shared: Arc<Shared>,
+    reader_max: Duration,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let service = Service {
@@ -83,6 +86,7 @@ pub(crate) async fn serve(
         sessions: Arc::new(AtomicU64::new(0)),
         submissions: Arc::new(Semaphore::new(SUBMISSIONS_MAX)),
         unheard: share::of_all(),
+        reader_max,
     };
     let metrics = Arc::clone(&service.shared.metrics);
     let asked = service.shared.is_guarded.then(|| service.shared.tokens.clone());

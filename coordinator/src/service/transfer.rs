@@ -159,7 +159,7 @@ async fn stream(
         return Err(damaged(service, row, problem).await);
     }
     let service = service.clone();
-    Ok(Response::new(answers(caller, |to| async move {
+    Ok(Response::new(answers(service.reader_max, caller, |to| async move {
         let mut hash = Sha256::new();
         loop {
             let mut data = vec![0; CHUNK_BYTES];

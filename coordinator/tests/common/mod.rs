@@ -37,6 +37,7 @@ pub struct House {
     pub address: String,
     pub heartbeat_ms: u64,
     pub disk_reserve_bytes: Option<u64>,
+    pub reader_max: Option<Duration>,
 }
 
 impl House {
@@ -54,6 +55,7 @@ impl House {
             address: String::new(),
             heartbeat_ms,
             disk_reserve_bytes: None,
+            reader_max: None,
         };
         house.start().await;
         house
@@ -69,7 +71,8 @@ impl House {
 
     pub fn config(&self) -> Config {
         let Self { heartbeat_ms, disk_reserve_bytes, .. } = *self;
-        Config { heartbeat_ms, disk_reserve_bytes, ..Config::new(self.store(), self.artifacts()) }
+        let usual = Config::new(self.store(), self.artifacts());
+        Config { heartbeat_ms, disk_reserve_bytes, reader_max: self.reader_max.unwrap_or(usual.reader_max), ..usual }
     }
 
     pub fn scraper(&self) -> &coordinator::Scraper {
