@@ -148,7 +148,7 @@ impl Metrics {
 
     /// What can be counted is there from the start, at 0: else its first increase is not seen as one.
     fn begin(&self) {
-        for end in ["completed", "failed", "crashed", "stopped", "lost"] {
+        for end in AttemptEnd::WORDS {
             self.attempts_ended.with_label_values(&[end]);
         }
         for kind in ["heartbeat", "started", "points", "epoch", "ended", "log", "listening", "draining", "goodbye"] {
@@ -158,14 +158,7 @@ impl Metrics {
     }
 
     pub(crate) fn attempt_ended(&self, end: &AttemptEnd) {
-        let word = match end {
-            AttemptEnd::Completed => "completed",
-            AttemptEnd::Failed { .. } => "failed",
-            AttemptEnd::Crashed { .. } => "crashed",
-            AttemptEnd::Stopped => "stopped",
-            AttemptEnd::Lost { .. } => "lost",
-        };
-        self.attempts_ended.with_label_values(&[word]).inc();
+        self.attempts_ended.with_label_values(&[end.word()]).inc();
     }
 
     pub(crate) fn put_trials(&self, sweep: &str, counts: StateCounts) {

@@ -163,8 +163,17 @@ pub fn end_words(end: &AttemptEnd) -> String {
         AttemptEnd::Completed => "is complete".to_owned(),
         AttemptEnd::Failed { reason } => format!("failed: {reason}"),
         AttemptEnd::Crashed { reason } => format!("crashed: {reason}"),
+        AttemptEnd::CrashedTogether { reason, trials } => format!("crashed with {}: {reason}", others(*trials)),
         AttemptEnd::Stopped => "stopped as asked".to_owned(),
         AttemptEnd::Lost { reason } => format!("was lost: {reason}"),
+    }
+}
+
+/// Those that shared its trainer: `2 others`.
+pub fn others(trials: u32) -> String {
+    match trials.saturating_sub(1) {
+        1 => "another".to_owned(),
+        others => format!("{others} others"),
     }
 }
 

@@ -212,6 +212,9 @@ fn end_words(json: &str) -> String {
         Ok(AttemptEnd::Stopped) => "stopped".to_owned(),
         Ok(AttemptEnd::Failed { reason }) => format!("failed: {reason}"),
         Ok(AttemptEnd::Crashed { reason }) => format!("crashed: {reason}"),
+        Ok(AttemptEnd::CrashedTogether { reason, trials }) => {
+            format!("crashed with {}: {reason}", crate::happenings::others(trials))
+        }
         Ok(AttemptEnd::Lost { reason }) => format!("lost: {reason}"),
         Err(_) => String::new(),
     }

@@ -339,7 +339,10 @@ fn is_harmless(letter: char) -> bool {
 /// With a reason that can be shown.
 fn cleaned(mut end: AttemptEnd) -> AttemptEnd {
     match &mut end {
-        AttemptEnd::Failed { reason } | AttemptEnd::Crashed { reason } | AttemptEnd::Lost { reason } => {
+        AttemptEnd::Failed { reason }
+        | AttemptEnd::Crashed { reason }
+        | AttemptEnd::CrashedTogether { reason, .. }
+        | AttemptEnd::Lost { reason } => {
             reason.retain(|letter| letter == '\n' || is_harmless(letter));
         }
         AttemptEnd::Completed | AttemptEnd::Stopped => {}

@@ -41,7 +41,7 @@ pub struct Start {
     pub members: Vec<Member>,
     /// `cpu`, or `cuda:N`.
     pub device: String,
-    /// CPU threads to compute with; 0: choose.
+    /// CPU threads of the slot, for all members together; 0: choose.
     pub threads: u32,
     /// A folder of its own, there already, for checkpoints before they are uploaded.
     pub folder: PathBuf,
@@ -58,6 +58,9 @@ pub struct Member {
     pub trial: Trial,
     /// A checkpoint to go on from.
     pub resume: Option<PathBuf>,
+    /// CPU threads that its first attempt computed with; 0: choose.
+    #[serde(default)]
+    pub threads: u32,
     /// How it meets the other replicas of its trial; none where `training.replicas` allows one alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange: Option<Exchange>,
@@ -187,7 +190,8 @@ pub enum Said {
         token: Token,
         /// Epochs done, from 1.
         epoch: u32,
-        /// From the epoch's start in this attempt, evaluation included.
+        /// From the epoch's start in this attempt, evaluation included; where several trials shared it, this one's part,
+        /// by Mult-Adds.
         duration_ms: u64,
         /// On the epoch axis.
         points: Vec<Point>,

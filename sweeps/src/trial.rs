@@ -8,6 +8,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Photographs are decoded at a scale that leaves their crop at least so many pixels a side, or ρ where that is
+/// more: ρ = 224, the largest of the paper's. So what a trial sees does not depend on which others share its stream.
+pub const DECODED_SIDE: u32 = 224;
+
 /// A trial with every setting decided. Its canonical JSON is what its key hashes, what the store keeps and
 /// what a trainer is given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +46,19 @@ impl Trial {
     #[must_use]
     pub fn is_scripted(&self) -> bool {
         self.script.is_some()
+    }
+
+    /// A number for the stream of images that it reads; equal for trials that can train side by side: of the same
+    /// data, seen in the same order, in batches of the same size, decoded at the same scale. `None` where several
+    /// replicas may train it: each of those has its stream for itself.
+    #[must_use]
+    pub fn stream(&self) -> Option<u64> {
+        if self.training.replicas.max() > 1 {
+            return None;
+        }
+        let side = self.resolution.max(DECODED_SIDE);
+        let hash = canonical::hash(&json!({"data": self.data, "batch_size": self.training.batch_size, "side": side}));
+        hash.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok())
     }
 }
 

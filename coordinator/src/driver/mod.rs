@@ -476,11 +476,19 @@ impl Driver {
     fn replica_counts(&self) -> BTreeMap<u64, u32> {
         let mut counts = BTreeMap::new();
         for slot in self.scheduler.workers().flat_map(|worker| worker.slots) {
-            if let Some(trial) = slot.trial.filter(|_| slot.replica > 0) {
+            for trial in slot.trials.iter().filter(|_| slot.replica > 0) {
                 *counts.entry(trial.0).or_insert(1) += 1;
             }
         }
         counts
+    }
+
+    /// Mult-Adds that an image costs there: of all the trials that read it.
+    fn mult_adds_on(&self, slot: SlotId) -> u64 {
+        let worker = self.scheduler.worker(slot.worker);
+        let place = worker.iter().flat_map(|worker| &worker.slots).find(|place| place.index == slot.index);
+        let records = place.iter().flat_map(|place| &place.trials).filter_map(|&trial| self.scheduler.trial(trial));
+        records.map(|record| record.trial.mult_adds).fold(0, u64::saturating_add)
     }
 
     /// Host and device of a slot, for people.

@@ -34,9 +34,9 @@ impl Driver {
                 age.set(age_ms as f64 / 1000.0);
             }
             for slot in &worker.slots {
-                *(if slot.trial.is_some() { &mut busy } else { &mut free }) += 1.0;
+                *(if slot.trials.is_empty() { &mut free } else { &mut busy }) += 1.0;
                 let speed = guest.and_then(|guest| guest.images_per_second.get(&slot.index)).copied();
-                if let (Some(speed), Some(_)) = (speed, slot.trial) {
+                if let (Some(speed), false) = (speed, slot.trials.is_empty()) {
                     let labels = [id.as_str(), worker.host, &slot.index.to_string(), slot.device];
                     metrics.images_per_second.with_label_values(&labels).set(speed);
                 }

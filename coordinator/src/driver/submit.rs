@@ -14,6 +14,10 @@ use sweeps::scheduler::{Event, NewTrial, SweepLimits};
 use sweeps::spec::model::Sweep;
 use tonic::Status;
 
+/// Trials side by side on a slot, where the sweep says `auto`: as many as the usual grid has cells. Where memory
+/// is too small for them the trainer dies, and they go on in smaller company.
+const COHORT_MAX: u32 = 16;
+
 impl Driver {
     /// Looks up what is stored, so the batch so far is put on disk first, and this one after.
     pub(super) async fn submit(
@@ -27,7 +31,9 @@ impl Driver {
         let stored = self.store.sweep(&submission.sweep.name).await?;
         let fingerprint = submission.sweep.fingerprint();
         let (stored, replaced) = match stored {
-            Some(stored) if stored.fingerprint != fingerprint => (None, Some(stored)),
+            Some(stored) if stored.fingerprint != fingerprint && is_another(&submission.sweep, &stored) => {
+                (None, Some(stored))
+            }
             stored => (stored, None),
         };
         let refused = match &replaced {
@@ -71,8 +77,8 @@ impl Driver {
         for trial in trials.into_iter().filter(|trial| !known.contains_key(&trial.key)) {
             self.last_trial += 1;
             let id = TrialId(self.last_trial);
-            let PricedTrial { mult_adds, epochs, replicas, .. } = trial;
-            new.push(NewTrial { id, mult_adds, epochs, replicas });
+            let PricedTrial { mult_adds, epochs, replicas, stream, .. } = trial;
+            new.push(NewTrial { id, mult_adds, epochs, replicas, stream });
             self.fresh.insert(id);
             let number = last_number.saturating_add(u32::try_from(new.len()).unwrap_or(u32::MAX));
             rows.push(TrialRow { id, number, trial });
@@ -116,7 +122,19 @@ fn limits(sweep: &Sweep) -> SweepLimits {
         max_concurrent_trials: sweep.max_concurrent_trials,
         max_restarts: sweep.max_restarts,
         max_losses: sweep.max_losses,
+        max_trials_per_slot: match sweep.resources.packing.max_trials_per_slot {
+            Some(trials) => trials,
+            // There are no images to share.
+            None if sweep.script.is_some() => 1,
+            None => COHORT_MAX,
+        },
     }
+}
+
+/// Whether settings differ that count. The fingerprint of a store of before may be of more of them.
+fn is_another(sweep: &Sweep, stored: &StoredSweep) -> bool {
+    let old = serde_json::from_str::<Sweep>(&stored.spec_json);
+    !old.is_ok_and(|old| sweep.changed_settings(&old).is_empty())
 }
 
 /// The sweep of that name is another one: what differs, and the ways out.

@@ -118,7 +118,7 @@ impl Driver {
     pub(super) fn may_download(&self, trial: TrialId, name: Option<&str>) -> bool {
         name.is_none()
             || self.scheduler.workers().any(|worker| {
-                worker.slots.iter().any(|slot| slot.trial == Some(trial)) && self.owns(worker.worker, name)
+                worker.slots.iter().any(|slot| slot.trials.contains(&trial)) && self.owns(worker.worker, name)
             })
     }
 

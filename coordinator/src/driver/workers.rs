@@ -257,8 +257,9 @@ impl Driver {
         let alone = self.scheduler.replicas(token.trial).next().is_none()
             && !points.iter().any(|point| point.name == "replicas" && point.value > 1.0);
         let images = self.put_speed(slot, &points).filter(|_| alone);
+        let mult_adds = self.mult_adds_on(slot);
         if let (Some(images), Some(guest)) = (images, self.guests.get_mut(&slot.worker)) {
-            guest.mult_adds_per_second.insert(slot.index, images * trial.mult_adds as f64);
+            guest.mult_adds_per_second.insert(slot.index, images * mult_adds as f64);
         }
         if let Some(facts) = self.sweeps.get(&sweep) {
             self.pending.best.insert(token.trial, (facts.best.name.clone(), facts.best.goal));
@@ -405,14 +406,14 @@ impl Driver {
             let guest = self.guests.get(&worker.worker);
             let slots = worker.slots.iter().map(|slot| wire::SlotStatus {
                 device: slot.device.to_owned(),
-                trials: slot.trial.iter().map(|trial| trial.0).collect(),
+                trials: slot.trials.iter().map(|trial| trial.0).collect(),
                 replica: slot.replica,
                 mult_adds_per_second: guest
                     .and_then(|guest| guest.mult_adds_per_second.get(&slot.index).copied())
                     .unwrap_or(0.0),
                 images_per_second: guest
                     .and_then(|guest| guest.images_per_second.get(&slot.index).copied())
-                    .filter(|_| slot.trial.is_some())
+                    .filter(|_| !slot.trials.is_empty())
                     .unwrap_or(0.0),
                 gpu: guest.and_then(|guest| guest.gpus.get(&slot.index).cloned()),
             });

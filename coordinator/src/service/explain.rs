@@ -199,6 +199,7 @@ mod tests {
                     mult_adds: 1,
                     epochs: 10,
                     replicas: ReplicaLimits { min: 1, max: 2 },
+                    stream: None,
                 },
                 sweep: "s".to_owned(),
                 state,

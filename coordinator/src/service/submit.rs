@@ -68,6 +68,7 @@ fn price(sweep: &Sweep) -> Result<Vec<PricedTrial>, Status> {
             seed: trial.seed,
             epochs: trial.training.epochs,
             replicas: trial.training.replicas.into(),
+            stream: trial.stream(),
             checkpoint_bytes: checkpoint_bytes(params, &trial.training),
             key: trial.key,
             mult_adds,

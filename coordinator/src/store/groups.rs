@@ -191,6 +191,7 @@ mod tests {
                 settings_json: "{}".to_owned(),
                 epochs: 3,
                 replicas: ONE,
+                stream: None,
                 mult_adds: 1,
                 params: 1,
                 checkpoint_bytes: 1,
@@ -201,7 +202,7 @@ mod tests {
 
     fn record(id: u64, state: TrialState, epochs_done: u32, at_ms: i64) -> Write {
         let record = TrialRecord {
-            trial: NewTrial { id: TrialId(id), mult_adds: 1, epochs: 3, replicas: ONE },
+            trial: NewTrial { id: TrialId(id), mult_adds: 1, epochs: 3, replicas: ONE, stream: None },
             sweep: "s".to_owned(),
             state,
             attempts: 1,

@@ -392,12 +392,8 @@ fn reason(state_json: &str, end_json: Option<&str>) -> String {
     if let Ok(TrialState::Failed { reason }) = serde_json::from_str(state_json) {
         return reason;
     }
-    match end_json.map(serde_json::from_str) {
-        Some(Ok(AttemptEnd::Failed { reason } | AttemptEnd::Crashed { reason } | AttemptEnd::Lost { reason })) => {
-            reason
-        }
-        Some(Ok(AttemptEnd::Completed | AttemptEnd::Stopped) | Err(_)) | None => String::new(),
-    }
+    let end = end_json.and_then(|json| serde_json::from_str::<AttemptEnd>(json).ok());
+    end.as_ref().and_then(AttemptEnd::reason).unwrap_or_default().to_owned()
 }
 
 /// A sweep that is already there.

@@ -77,7 +77,7 @@ impl Store {
         }
         let query = sqlx::query(
             "SELECT id, sweep, mult_adds, epochs, state_json, attempts, restarts, losses, epochs_done,
-             replicas_min, replicas_max, replicas_started, chief_address
+             replicas_min, replicas_max, replicas_started, chief_address, stream
              FROM trials ORDER BY id",
         );
         let rows = query.fetch_all(self.connection().await?).await.map_err(self.error("reading its trials"))?;
@@ -113,7 +113,8 @@ impl Store {
         let id = TrialId(unsigned(self.get(row, "id")?));
         let replicas = ReplicaLimits { min: self.get(row, "replicas_min")?, max: self.get(row, "replicas_max")? };
         let mult_adds = unsigned(self.get(row, "mult_adds")?);
-        let trial = NewTrial { id, mult_adds, epochs: self.get(row, "epochs")?, replicas };
+        let stream = self.get::<Option<i64>>(row, "stream")?.map(unsigned);
+        let trial = NewTrial { id, mult_adds, epochs: self.get(row, "epochs")?, replicas, stream };
         Ok(TrialRecord {
             trial,
             sweep: self.get(row, "sweep")?,

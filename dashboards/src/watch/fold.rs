@@ -61,12 +61,7 @@ impl Model {
                 });
             }
             Happening::AttemptEnded { attempt: _, end } => {
-                return self.of_trial(event.trial, |trial| match end {
-                    AttemptEnd::Failed { reason } | AttemptEnd::Crashed { reason } | AttemptEnd::Lost { reason } => {
-                        trial.reason = reason.into();
-                    }
-                    AttemptEnd::Completed | AttemptEnd::Stopped => trial.reason = Box::default(),
-                });
+                return self.of_trial(event.trial, |trial| trial.reason = end.reason().unwrap_or_default().into());
             }
             Happening::EpochFinished { attempt: _, epoch, points } => {
                 return self.epoch_finished(event.trial, epoch, &points);
@@ -142,7 +137,10 @@ fn tone(happening: &Happening) -> Tone {
         Happening::TrialChanged { state: TrialState::Completed } | Happening::SweepOver => Tone::Good,
         Happening::TrialChanged { state: TrialState::Failed { .. } }
         | Happening::AttemptEnded { end: AttemptEnd::Failed { .. }, .. } => Tone::Bad,
-        Happening::AttemptEnded { end: AttemptEnd::Crashed { .. } | AttemptEnd::Lost { .. }, .. }
+        Happening::AttemptEnded {
+            end: AttemptEnd::Crashed { .. } | AttemptEnd::CrashedTogether { .. } | AttemptEnd::Lost { .. },
+            ..
+        }
         | Happening::WorkerLost { .. }
         | Happening::WorkerDisconnected { .. }
         | Happening::WorkerSetAside { .. }

@@ -95,7 +95,7 @@ impl Target for Checkpoints {
         let path = self.folder.path().join("case.safetensors");
         std::fs::write(&path, case).map_err(|error| error.to_string())?;
         let token = Token::chief(TrialId(1), 1);
-        let member = link::Member { token, trial: self.trial.clone(), resume: Some(path), exchange: None };
+        let member = link::Member { token, trial: self.trial.clone(), resume: Some(path), threads: 1, exchange: None };
         let member = match Member::new(member, Device::Cpu, SAMPLES) {
             Ok(member) => member,
             Err(error) if format!("{error:#}").is_empty() => return Err("it was refused without a word".to_owned()),

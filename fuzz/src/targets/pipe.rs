@@ -40,8 +40,13 @@ pub(super) fn open() -> Box<dyn Target> {
         let role = ExchangeRole::Chief { listen: "127.0.0.1:0".to_owned() };
         let exchange = Some(Exchange { secret: "c0ffee".to_owned(), credentials: Some("/c".into()), role });
         let members = sweep.expand().take(2);
-        let members =
-            members.map(|trial| Member { token, trial, resume: Some("/x/y".into()), exchange: exchange.clone() });
+        let members = members.map(|trial| Member {
+            token,
+            trial,
+            resume: Some("/x/y".into()),
+            threads: 2,
+            exchange: exchange.clone(),
+        });
         let start = Start {
             members: members.collect(),
             device: "cuda:0".to_owned(),

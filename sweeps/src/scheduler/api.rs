@@ -36,6 +36,13 @@ pub struct SweepLimits {
     pub max_restarts: u32,
     /// Lost workers in a row, without progress, that a trial survives.
     pub max_losses: u32,
+    /// So many of its trials, at most, train side by side on one slot; at least 1.
+    #[serde(default = "one")]
+    pub max_trials_per_slot: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// What a person asked for while the sweep runs, in place of its file's `max_concurrent_trials`. It stays until
@@ -59,6 +66,10 @@ pub struct NewTrial {
     /// How many replicas train it.
     #[serde(default)]
     pub replicas: ReplicaLimits,
+    /// Which stream of images it reads: trials of one sweep and one stream can train side by side
+    /// ([`crate::trial::Trial::stream`]). `None`: it trains alone.
+    #[serde(default)]
+    pub stream: Option<u64>,
 }
 
 /// How many replicas train one trial, its chief included.
@@ -255,6 +266,14 @@ pub enum AttemptEnd {
         /// What is known: signal, exit code, last words.
         reason: String,
     },
+    /// The trainer's process died while it trained several trials: nobody knows which is to blame, so none is, and
+    /// they go on in smaller company.
+    CrashedTogether {
+        /// What is known: signal, exit code, last words.
+        reason: String,
+        /// How many it trained.
+        trials: u32,
+    },
     /// Stopped as asked.
     Stopped,
     /// Its worker was lost or gave the lease back. Counts against `max_losses`.
@@ -262,6 +281,36 @@ pub enum AttemptEnd {
         /// What is known.
         reason: String,
     },
+}
+
+impl AttemptEnd {
+    /// The word shown to people and counted under: `completed`, `failed`, ..
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed { .. } => "failed",
+            Self::Crashed { .. } => "crashed",
+            Self::CrashedTogether { .. } => "crashed_together",
+            Self::Stopped => "stopped",
+            Self::Lost { .. } => "lost",
+        }
+    }
+
+    /// Every [`Self::word`].
+    pub const WORDS: [&str; 6] = ["completed", "failed", "crashed", "crashed_together", "stopped", "lost"];
+
+    /// Why, where it did not end as wished.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Failed { reason }
+            | Self::Crashed { reason }
+            | Self::CrashedTogether { reason, .. }
+            | Self::Lost { reason } => Some(reason),
+            Self::Completed | Self::Stopped => None,
+        }
+    }
 }
 
 /// Where a trial stands.
@@ -452,7 +501,7 @@ pub enum Command {
         slot: SlotId,
         /// The session it must reach.
         session: u64,
-        /// The trials; one, until cohorts are formed.
+        /// The trials: several share one stream of images.
         members: Vec<Token>,
     },
     /// Tell a worker to stop a trial.

@@ -14,7 +14,7 @@
 
 use super::Scheduler;
 use super::fleet::SPEED_ONE;
-use super::plan::{Choice, Expected, Plan};
+use super::plan::{Allowed, Choice, Expected, Plan};
 use super::queue::Turn;
 use crate::ids::{SlotId, TrialId};
 use std::cmp::Reverse;
@@ -57,6 +57,7 @@ impl Scheduler {
             }
         }
         self.join_idle();
+        self.spread();
         self.assign_due = false;
     }
 
@@ -73,7 +74,7 @@ impl Scheduler {
     /// The plan for few trials.
     fn grant_as_planned(&mut self) {
         let mut headroom: BTreeMap<usize, usize> = BTreeMap::new();
-        let mut grants = Vec::new();
+        let mut grants: BTreeMap<SlotId, Vec<TrialId>> = BTreeMap::new();
         let mut waits = BTreeMap::new();
         let mut without_estimate = Vec::new();
         let wanted = self.startable().saturating_sub(self.fleet.free_count());
@@ -97,16 +98,19 @@ impl Scheduler {
             if *headroom == 0 {
                 continue;
             }
-            if room == 0 {
-                break;
-            }
             let expected = self.expected(sweep, work);
-            match plan.assign(expected, avoid) {
-                None => break,
+            let join = |slot: SlotId| grants.get(&slot).is_some_and(|cohort| self.may_join_cohort(cohort, trial));
+            match plan.assign(expected, avoid, &Allowed { free: room > 0, join: &join }) {
+                // Another may find company.
+                None => {}
                 Some(Choice::Free(slot)) => {
                     *headroom -= 1;
                     room = room.saturating_sub(self.slots_needed(trial));
-                    grants.push((trial, slot));
+                    grants.entry(slot).or_default().push(trial);
+                }
+                Some(Choice::Joined(slot)) => {
+                    *headroom -= 1;
+                    grants.entry(slot).or_default().push(trial);
                 }
                 Some(Choice::Busy(slot)) if expected.is_measured => {
                     waits.insert(trial, slot);
@@ -122,14 +126,14 @@ impl Scheduler {
         for ((trial, sweep), slot) in least.into_iter().zip(idle) {
             if let Some(headroom) = headroom.get_mut(&sweep).filter(|headroom| **headroom > 0) {
                 *headroom -= 1;
-                grants.push((trial, slot));
+                grants.entry(slot).or_default().push(trial);
             }
         }
-        for (trial, slot) in grants {
+        for (slot, cohort) in grants {
             if let Some(&(token, _)) = offered.iter().find(|&&(_, offered)| offered == slot) {
                 self.release(token, "a pending trial needs its slot");
             }
-            self.grant(trial, slot);
+            self.grant(&cohort, slot);
         }
         // Where no slot is left, that alone is the reason.
         if self.fleet.has_free() || !self.surplus.is_empty() {
@@ -160,18 +164,20 @@ impl Scheduler {
             let welcome = |trial: &TrialId| self.trials.get(trial).is_none_or(|entry| entry.avoid != Some(slot.worker));
             let mut fitting = sweep.queue.at_most(work_max).map(|(_, trial)| trial).take(LOOK_AHEAD);
             let first = fitting.next();
-            choice = first.filter(welcome).or_else(|| fitting.find(welcome)).or(first);
+            let found = first.filter(welcome).or_else(|| fitting.find(welcome)).or(first);
+            choice = found.map(|trial| (trial, work_max));
             if choice.is_none() && sweep.work_per_ms.is_none() {
-                choice = sweep.queue.shortest();
+                choice = sweep.queue.shortest().map(|trial| (trial, work_max));
             }
             if choice.is_some() {
                 break;
             }
         }
-        let Some(trial) = choice else { return false };
+        let Some((trial, work_max)) = choice else { return false };
         let avoids = self.trials.get(&trial).and_then(|entry| entry.avoid) == Some(slot.worker);
         let elsewhere = if avoids { self.fastest_free(|other| other.worker != slot.worker) } else { None };
-        self.grant(trial, elsewhere.map_or(slot, |(_, slot)| slot));
+        let cohort = self.cohort_around(trial, work_max);
+        self.grant(&cohort, elsewhere.map_or(slot, |(_, slot)| slot));
         true
     }
 

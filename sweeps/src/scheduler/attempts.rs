@@ -53,11 +53,14 @@ impl Scheduler {
         let mean_speed = self.fleet.mean_speed();
         let slot = self.workers.get_mut(&id.worker).and_then(|worker| worker.slots.get_mut(&id.index));
         let Some(slot) = slot else { return Ok(()) };
-        let Some(lease) = slot.lease.as_mut() else { return Ok(()) };
-        if epoch <= lease.epoch {
+        let lease = slot.lease.as_mut();
+        let Some(member) = lease.and_then(|lease| lease.members.iter_mut().find(|member| member.token == token)) else {
+            return Ok(());
+        };
+        if epoch <= member.epoch {
             return Ok(());
         }
-        lease.epoch = epoch;
+        member.epoch = epoch;
         // How fast the slot alone is cannot be told from what several did.
         if !entry.replicas.epoch_finished() {
             let took_ms = took_ms.max(1) as f64;
@@ -72,69 +75,105 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Says anew when the trial's slots will be free: what it has left, at their speeds together.
-    fn estimate(&mut self, trial: TrialId) {
+    /// Says anew when the trial's slots will be free: what it and those beside it have left, at their speeds together.
+    pub(super) fn estimate(&mut self, trial: TrialId) {
         let Some(entry) = self.trials.get(&trial) else { return };
+        let TrialState::Running { slot, .. } = entry.record.state else { return };
         let speed = self.speed_together(entry);
-        let work = entry.work();
+        let members = self.slot(slot).and_then(|slot| slot.lease.as_ref()).map_or(&[][..], |lease| &lease.members);
+        let works = members.iter().filter_map(|member| Some(self.trials.get(&member.token.trial)?.work()));
+        let work = works.fold(0, u64::saturating_add);
         let expected_ms = self.sweeps[entry.sweep].expected_ms(work);
         let guess_ms = duration_ms(work as f64 / self.last_work_per_ms, speed);
         let free_at = expected_ms.map(|expected_ms| self.now.saturating_add(duration_ms(expected_ms, speed)));
         self.set_end(trial, free_at, free_at.unwrap_or(self.now.saturating_add(guess_ms)));
     }
 
-    /// Begins the next attempt of a pending trial on a free slot.
-    pub(super) fn grant(&mut self, trial: TrialId, slot: SlotId) {
+    /// Begins the next attempts of pending trials, side by side, on a free slot.
+    pub(super) fn grant(&mut self, trials: &[TrialId], slot: SlotId) {
         let Some(session) = self.workers.get(&slot.worker).and_then(super::state::Worker::live_session) else { return };
-        let Some(entry) = self.trials.get_mut(&trial) else { return };
-        entry.record.attempts += 1;
-        entry.replicas = Replicas::default();
-        let needs_replicas = entry.record.trial.replicas.min > 1;
-        let attempt = entry.record.attempts;
-        let token = Token::chief(trial, attempt);
-        self.set_state(trial, TrialState::Running { attempt, slot, stopping: None });
+        let mut tokens = Vec::with_capacity(trials.len());
+        for &trial in trials {
+            let Some(entry) = self.trials.get_mut(&trial) else { continue };
+            entry.record.attempts += 1;
+            entry.replicas = Replicas::default();
+            let needs_replicas = entry.record.trial.replicas.min > 1;
+            let attempt = entry.record.attempts;
+            tokens.push(Token::chief(trial, attempt));
+            self.set_state(trial, TrialState::Running { attempt, slot, stopping: None });
+            if needs_replicas {
+                self.starting.insert(trial, self.now.saturating_add(2 * self.config.lease_ms));
+            }
+        }
+        let Some(first) = tokens.first().map(|token| token.trial) else { return };
         let place = self.workers.get_mut(&slot.worker).and_then(|worker| worker.slots.get_mut(&slot.index));
         if let Some(place) = place {
-            place.lease = Some(Lease { token, epoch: 0, estimated_at: self.now, free_at: None });
+            place.lease = Some(Lease::new(self.now, tokens.iter().copied()));
         }
-        if needs_replicas {
-            self.starting.insert(trial, self.now.saturating_add(2 * self.config.lease_ms));
-        }
-        self.estimate(trial);
-        self.outbox.attempts.push(Fact::AttemptStarted { token, slot });
-        self.outbox.actions.push(Command::Grant { slot, session, members: vec![token] });
+        self.estimate(first);
+        self.outbox.attempts.extend(tokens.iter().map(|&token| Fact::AttemptStarted { token, slot }));
+        self.outbox.actions.push(Command::Grant { slot, session, members: tokens });
     }
 
     pub(super) fn attempt_ended(&mut self, token: Token, end: AttemptEnd) -> Result<(), Refusal> {
         let slot = self.current(token)?;
         self.renew(slot.worker);
-        self.end_slot(slot, end, Counts::Yes);
+        self.end_member(slot, token, end, Counts::Yes);
         Ok(())
     }
 
-    /// Ends what the slot trains, if anything, and decides what becomes of the trial.
-    pub(super) fn end_slot(&mut self, id: SlotId, end: AttemptEnd, counts: Counts) {
-        let slot = self.workers.get_mut(&id.worker).and_then(|worker| worker.slots.get_mut(&id.index));
-        let Some(slot) = slot else { return };
-        let Some((token, epoch)) = slot.lease.as_ref().map(|lease| (lease.token, lease.epoch)) else { return };
+    /// Ends one of those that the slot trains, and decides what becomes of its trial.
+    pub(super) fn end_member(&mut self, id: SlotId, token: Token, end: AttemptEnd, counts: Counts) {
         if token.replica > 0 {
             self.replica_ended(token, end);
             return;
         }
-        slot.lease = None;
-        self.refresh_slot(id);
+        let lease = self.slot(id).and_then(|slot| slot.lease.as_ref());
+        let Some(epoch) = lease.and_then(|lease| lease.member(token)).map(|member| member.epoch) else { return };
+        self.vacate(id, token);
+        let others = self.slot(id).and_then(|slot| Some(slot.lease.as_ref()?.members.first()?.token.trial));
         let Some(entry) = self.trials.get_mut(&token.trial) else { return };
         let limits = &self.sweeps[entry.sweep].limits;
         let next = after(entry, &end, counts, limits.max_restarts, limits.max_losses);
-        if matches!(end, AttemptEnd::Crashed { .. } | AttemptEnd::Lost { .. }) {
-            entry.avoid = Some(id.worker);
+        match &end {
+            AttemptEnd::CrashedTogether { trials, .. } => {
+                entry.avoid = Some(id.worker);
+                entry.company_max = entry.company_max.min(trials / 2).max(1);
+            }
+            AttemptEnd::Crashed { .. } | AttemptEnd::Lost { .. } => entry.avoid = Some(id.worker),
+            AttemptEnd::Completed | AttemptEnd::Failed { .. } | AttemptEnd::Stopped => {}
         }
         // Replicas leave before.
         self.set_state(token.trial, next);
-        if let (AttemptEnd::Crashed { reason } | AttemptEnd::Failed { reason }, 0) = (&end, epoch) {
-            self.failed_there(id.worker, token.trial, reason);
+        match &end {
+            AttemptEnd::Crashed { reason } | AttemptEnd::Failed { reason } if epoch == 0 => {
+                self.failed_there(id.worker, token.trial, reason);
+            }
+            // Once for all that shared the trainer.
+            AttemptEnd::CrashedTogether { reason, .. } if epoch == 0 && others.is_none() => {
+                self.failed_there(id.worker, token.trial, reason);
+            }
+            _ => {}
+        }
+        if let Some(other) = others {
+            self.estimate(other);
         }
         self.outbox.attempts.push(Fact::AttemptEnded { token, end });
+    }
+
+    /// That one is not trained there any more; with the last one the slot is free.
+    pub(super) fn vacate(&mut self, id: SlotId, token: Token) {
+        let slot = self.workers.get_mut(&id.worker).and_then(|worker| worker.slots.get_mut(&id.index));
+        let Some(slot) = slot else { return };
+        if let Some(lease) = &mut slot.lease {
+            let moved = lease.member(token).is_some_and(|member| member.moves);
+            self.moving -= usize::from(moved);
+            lease.members.retain(|member| member.token != token);
+            if lease.members.is_empty() {
+                slot.lease = None;
+            }
+        }
+        self.refresh_slot(id);
     }
 }
 
@@ -164,21 +203,29 @@ fn after(entry: &mut Entry, end: &AttemptEnd, counts: Counts, max_restarts: u32,
             TrialState::Failed { reason }
         }
         (AttemptEnd::Lost { reason }, None | Some(StopReason::Superseded)) => {
-            if counts == Counts::No {
-                return TrialState::Pending;
-            }
-            record.losses = record.losses.saturating_add(1);
-            let losses = record.losses;
-            if losses <= max_losses {
-                return TrialState::Pending;
-            }
-            let reason = format!(
-                "lost its worker {} without finishing an epoch (max_losses is {max_losses}); the last time: {reason}",
-                times(losses)
-            );
-            TrialState::Failed { reason }
+            lost_again(entry, "worker", reason, counts, max_losses)
+        }
+        (AttemptEnd::CrashedTogether { reason, .. }, None | Some(StopReason::Superseded)) => {
+            lost_again(entry, "trainer", reason, counts, max_losses)
         }
     }
+}
+
+/// Pending again, unless it was lost too often.
+fn lost_again(entry: &mut Entry, what: &str, reason: &str, counts: Counts, max_losses: u32) -> TrialState {
+    if counts == Counts::No {
+        return TrialState::Pending;
+    }
+    let losses = entry.record.losses.saturating_add(1);
+    entry.record.losses = losses;
+    if losses <= max_losses {
+        return TrialState::Pending;
+    }
+    let reason = format!(
+        "lost its {what} {} without finishing an epoch (max_losses is {max_losses}); the last time: {reason}",
+        times(losses)
+    );
+    TrialState::Failed { reason }
 }
 
 fn times(count: u32) -> String {

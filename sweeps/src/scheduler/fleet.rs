@@ -48,6 +48,8 @@ pub(super) enum Place {
     Busy {
         speed: Option<u64>,
         free_at: Option<Millis>,
+        /// It trains several, and one of them can go elsewhere.
+        has_spare: bool,
     },
 }
 
@@ -58,7 +60,10 @@ impl Place {
         match &slot.lease {
             _ if !worker.is_usable() => Self::Unusable,
             None => Self::Free { speed },
-            Some(lease) => Self::Busy { speed, free_at: lease.free_at },
+            Some(lease) => {
+                let has_spare = lease.members.iter().filter(|member| !member.moves).count() > 1;
+                Self::Busy { speed, free_at: lease.free_at, has_spare }
+            }
         }
     }
 }
@@ -83,6 +88,8 @@ pub(super) struct Fleet {
     pub(super) free_unmeasured: BTreeSet<SlotId>,
     /// Busy with an estimate, by class; class 0 holds those never measured (their speed here is 0).
     pub(super) busy: BTreeMap<SpeedClass, BTreeSet<BusySlot>>,
+    /// Those of `busy` that train several of which one can go elsewhere, by when they will be free.
+    pub(super) crowded: BTreeSet<(Millis, SlotId)>,
     /// All usable slots.
     pub(super) slots: u64,
     /// Those that were measured, and the sum of their speeds.
@@ -130,8 +137,11 @@ impl Fleet {
             Place::Free { speed: None } => {
                 self.free_unmeasured.insert(slot);
             }
-            Place::Busy { speed, free_at: Some(free_at) } => {
+            Place::Busy { speed, free_at: Some(free_at), has_spare } => {
                 let speed = speed.unwrap_or(0);
+                if has_spare {
+                    self.crowded.insert((free_at, slot));
+                }
                 self.busy.entry(class_or_none(speed)).or_default().insert((free_at, speed, slot));
                 self.busy_until += u128::from(free_at) * u128::from(speed);
                 self.busy_speed += u128::from(speed);
@@ -149,8 +159,9 @@ impl Fleet {
             Place::Free { speed: None } => {
                 self.free_unmeasured.remove(&slot);
             }
-            Place::Busy { speed, free_at: Some(free_at) } => {
+            Place::Busy { speed, free_at: Some(free_at), .. } => {
                 let speed = speed.unwrap_or(0);
+                self.crowded.remove(&(free_at, slot));
                 let class = class_or_none(speed);
                 if let Some(slots) = self.busy.get_mut(&class) {
                     slots.remove(&(free_at, speed, slot));
@@ -167,7 +178,7 @@ impl Fleet {
     /// For tests: these slots, each in its place, and nothing else.
     pub(super) fn check(&self, slots: impl Iterator<Item = (SlotId, Place)>) {
         let mut sums = Self::default();
-        let (mut free, mut free_unmeasured, mut busy) = (0, 0, 0);
+        let (mut free, mut free_unmeasured, mut busy, mut crowded) = (0, 0, 0, 0);
         for (id, place) in slots {
             sums.count(place, 1);
             let found = match place {
@@ -180,9 +191,11 @@ impl Fleet {
                     free_unmeasured += 1;
                     self.free_unmeasured.contains(&id)
                 }
-                Place::Busy { speed, free_at: Some(free_at) } => {
+                Place::Busy { speed, free_at: Some(free_at), has_spare } => {
                     let speed = speed.unwrap_or(0);
                     busy += 1;
+                    crowded += usize::from(has_spare);
+                    assert_eq!(self.crowded.contains(&(free_at, id)), has_spare, "whether {id} is crowded");
                     sums.busy_until += u128::from(free_at) * u128::from(speed);
                     sums.busy_speed += u128::from(speed);
                     let class = self.busy.get(&class_or_none(speed));
@@ -193,6 +206,7 @@ impl Fleet {
         }
         assert_eq!((self.free.len(), self.free_unmeasured.len()), (free, free_unmeasured), "free slots");
         assert_eq!(self.busy.values().map(BTreeSet::len).sum::<usize>(), busy, "busy slots");
+        assert_eq!(self.crowded.len(), crowded, "crowded slots");
         assert!(self.busy.values().all(|slots| !slots.is_empty()), "a class of speeds without slots");
         let of = |fleet: &Self| (fleet.slots, fleet.measured, fleet.measured_speed, fleet.busy_until, fleet.busy_speed);
         assert_eq!(of(self), of(&sums), "sums over the fleet");
@@ -235,9 +249,10 @@ impl Scheduler {
         self.fleet.remove(id, slot.place);
         // A measurement alone is no reason to assign anew: that is for slots that come, go or become free.
         let only_measured = matches!((slot.place, place), (Place::Busy { .. }, Place::Busy { .. }));
-        self.assign_due |= !only_measured;
         slot.place = place;
         self.fleet.insert(id, place);
+        // But a free slot may now be seen to be of use to a cohort.
+        self.assign_due |= !only_measured || (self.fleet.has_free() && !self.fleet.crowded.is_empty());
     }
 
     /// The same for all slots of a worker.

@@ -4,7 +4,7 @@
 //! anew for comparison, and millions of events can be checked.
 
 use super::fleet::Place;
-use super::state::{PENDING, RUNNING, state_index};
+use super::state::{Lease, PENDING, RUNNING, state_index};
 use super::{Scheduler, TrialState};
 use crate::ids::{SlotId, Token};
 
@@ -19,6 +19,7 @@ impl Scheduler {
         self.check_workers();
         self.check_fleet();
         self.check_replicas();
+        self.check_moving();
         let outbox = &self.outbox;
         let nothing_left = outbox.sweeps.is_empty()
             && outbox.touched.is_empty()
@@ -37,8 +38,8 @@ impl Scheduler {
             if let TrialState::Running { attempt, slot, .. } = record.state {
                 assert_eq!(attempt, record.attempts, "trial {id} runs an attempt that is not its last");
                 let lease = self.slot(slot).and_then(|slot| slot.lease.as_ref());
-                let token = lease.map(|lease| lease.token);
-                assert_eq!(token, Some(Token::chief(id, attempt)), "trial {id} is not what {slot} trains");
+                let found = lease.and_then(|lease| lease.member(Token::chief(id, attempt)));
+                assert!(found.is_some(), "trial {id} is not what {slot} trains");
             }
         }
     }
@@ -75,7 +76,7 @@ impl Scheduler {
         assert_eq!(turns, self.turns.len(), "turns");
     }
 
-    /// A slot trains at most one trial, and that trial knows it; deadlines are those of the workers.
+    /// What a slot trains knows it; deadlines are those of the workers.
     fn check_workers(&self) {
         assert_eq!(self.workers.len(), self.deadlines.len(), "deadlines");
         let (mut leases, mut aside) = (0, 0);
@@ -89,15 +90,32 @@ impl Scheduler {
             for (&index, slot) in &known.slots {
                 assert_eq!(slot.place, Place::of(known, slot), "place of slot {index} of worker {worker}");
                 let Some(lease) = &slot.lease else { continue };
-                leases += 1;
+                leases += lease.members.len();
                 let id = SlotId { worker, index };
-                assert_eq!(self.current(lease.token), Ok(id), "{id} trains what does not run there");
+                for member in &lease.members {
+                    assert_eq!(self.current(member.token), Ok(id), "{id} trains what does not run there");
+                }
+                self.check_cohort(id, lease);
             }
         }
         assert_eq!(aside, self.set_aside.len(), "workers that are set aside");
         let running: usize = self.sweeps.iter().map(|sweep| sweep.by_state[RUNNING].len()).sum();
         let replicas: usize = self.trials.values().map(|entry| entry.replicas.slots.len()).sum();
         assert_eq!(leases, running + replicas, "leases, running trials and replicas");
+    }
+
+    /// Those that train side by side may.
+    fn check_cohort(&self, id: SlotId, lease: &Lease) {
+        assert!(!lease.members.is_empty(), "{id} is leased to nobody");
+        let [first, others @ ..] = &lease.members[..] else { return };
+        for other in others {
+            let of = |token: Token| {
+                let entry = self.trials.get(&token.trial)?;
+                Some((entry.sweep, entry.record.trial.stream?, token.replica))
+            };
+            let shared = of(first.token);
+            assert!(shared.is_some() && shared == of(other.token), "{id} trains {first:?} and {other:?} side by side");
+        }
     }
 
     fn check_fleet(&self) {

@@ -40,8 +40,11 @@ impl Scheduler {
         }
         for (index, token) in listed {
             let slot = SlotId { worker, index };
-            let held = self.slot(slot).and_then(|slot| slot.lease.as_ref()).is_some_and(|lease| lease.token == token);
-            let reason = if held { self.stopping(token) } else { Some(StopReason::Superseded) };
+            let lease = self.slot(slot).and_then(|slot| slot.lease.as_ref());
+            let reason = match lease.and_then(|lease| lease.member(token)) {
+                Some(member) => self.stopping(token).or(member.moves.then_some(StopReason::Pause)),
+                None => Some(StopReason::Superseded),
+            };
             if let Some(reason) = reason {
                 self.outbox.actions.push(Command::Stop { worker, session, token, reason });
             }
@@ -52,19 +55,15 @@ impl Scheduler {
     /// What the worker held and does not list, or has no slot for any more, is over.
     fn lose_unlisted(&mut self, worker: WorkerId, slots: usize, listed: &BTreeSet<(u32, Token)>) {
         let Some(known) = self.workers.get(&worker) else { return };
-        let lost: Vec<SlotId> = known
-            .slots
-            .iter()
-            .filter(|&(&index, slot)| {
-                let goes_on = slot.lease.as_ref().is_some_and(|lease| listed.contains(&(index, lease.token)));
-                let has_place = usize::try_from(index).is_ok_and(|index| index < slots);
-                slot.lease.is_some() && !(goes_on && has_place)
-            })
-            .map(|(&index, _)| SlotId { worker, index })
-            .collect();
-        for slot in lost {
+        let held = known.slots.iter().flat_map(|(&index, slot)| {
+            let members = slot.lease.iter().flat_map(|lease| &lease.members);
+            members.map(move |member| (index, member.token))
+        });
+        let has_place = |index: u32| usize::try_from(index).is_ok_and(|index| index < slots);
+        let lost: Vec<(u32, Token)> = held.filter(|held| !(listed.contains(held) && has_place(held.0))).collect();
+        for (index, token) in lost {
             let reason = format!("worker {worker} came back without it");
-            self.end_slot(slot, AttemptEnd::Lost { reason }, Counts::Yes);
+            self.end_member(SlotId { worker, index }, token, AttemptEnd::Lost { reason }, Counts::Yes);
         }
     }
 
@@ -200,7 +199,11 @@ impl Scheduler {
         let name = if known.host.is_empty() { worker.to_string() } else { format!("{worker} on {}", known.host) };
         let slots: Vec<SlotId> = known.slots.keys().map(|&index| SlotId { worker, index }).collect();
         for &slot in &slots {
-            self.end_slot(slot, AttemptEnd::Lost { reason: format!("worker {name} {what}") }, counts);
+            let lease = self.slot(slot).and_then(|slot| slot.lease.as_ref());
+            let tokens: Vec<Token> = lease.iter().flat_map(|lease| &lease.members).map(|member| member.token).collect();
+            for token in tokens {
+                self.end_member(slot, token, AttemptEnd::Lost { reason: format!("worker {name} {what}") }, counts);
+            }
             self.refresh_slot(slot);
         }
         if let Some(known) = self.workers.remove(&worker) {

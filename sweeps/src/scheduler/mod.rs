@@ -4,12 +4,13 @@
 //! a trial changes its state; `queue` the order of pending trials; `fleet` the slots that may be used, free
 //! and busy; `assign` and `plan` which trial goes to which slot; `leases` workers that come, live, go silent and leave;
 //! `attempts` how an attempt ends and what follows; `orders` what people ask for; `explain` why a trial waits;
-//! `replicas` idle slots that help
+//! `cohorts` which trials train side by side, and who goes elsewhere; `replicas` idle slots that help
 //! running trials; `trust` workers on which everything fails; `status` what watchers read; `fold` facts to records; `invariants` the whole state derived once more.
 
 mod api;
 mod assign;
 mod attempts;
+mod cohorts;
 mod explain;
 mod fleet;
 mod fold;
@@ -69,6 +70,8 @@ pub struct Scheduler {
     starting: BTreeMap<TrialId, Millis>,
     /// Trials for which the last assignment preferred a busy slot to a free one.
     waits: BTreeMap<TrialId, SlotId>,
+    /// Trials that were asked to leave a cohort for a free slot, and have not stopped yet.
+    moving: usize,
     /// Work per millisecond at speed 1 in the sweep measured last: the guess for those that never were.
     last_work_per_ms: f64,
     /// Something changed that could let a pending trial run.
@@ -99,6 +102,7 @@ impl Scheduler {
             surplus: BTreeSet::new(),
             starting: BTreeMap::new(),
             waits: BTreeMap::new(),
+            moving: 0,
             last_work_per_ms: 1.0,
             assign_due: false,
             assign_at: None,

@@ -74,16 +74,12 @@ impl Scheduler {
                 .retain(|fact| !matches!(fact, Fact::ReplicaLeft { token, .. } if token.trial == trial));
             let Some(entry) = self.trials.remove(&trial) else { continue };
             let TrialState::Running { attempt, slot, .. } = entry.record.state else { continue };
-            let Some(worker) = self.workers.get_mut(&slot.worker) else { continue };
-            if let Some(place) = worker.slots.get_mut(&slot.index) {
-                place.lease = None;
+            let token = crate::ids::Token::chief(trial, attempt);
+            self.vacate(slot, token);
+            let worker = slot.worker;
+            if let Some(session) = self.workers.get(&worker).and_then(super::state::Worker::live_session) {
+                self.outbox.actions.push(Command::Stop { worker, session, token, reason: StopReason::Superseded });
             }
-            if let Some(session) = worker.live_session() {
-                let (worker, reason) = (slot.worker, StopReason::Superseded);
-                let token = crate::ids::Token::chief(trial, attempt);
-                self.outbox.actions.push(Command::Stop { worker, session, token, reason });
-            }
-            self.refresh_slot(slot);
         }
         self.refresh_turn(index);
         self.assign_due = true;

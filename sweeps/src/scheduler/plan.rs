@@ -23,7 +23,17 @@ pub(super) struct Expected {
 /// To whom a trial falls.
 pub(super) enum Choice {
     Free(SlotId),
+    /// To one that was free, beside those that were given to it before.
+    Joined(SlotId),
     Busy(SlotId),
+}
+
+/// What a trial may be given besides busy slots.
+pub(super) struct Allowed<'a> {
+    /// Free ones.
+    pub(super) free: bool,
+    /// Those that were free, to be beside what was given to them.
+    pub(super) join: &'a dyn Fn(SlotId) -> bool,
 }
 
 /// The fleet, and what was given to it so far. The fleet itself is not copied: what changed lies beside it.
@@ -68,24 +78,62 @@ impl<'a> Plan<'a> {
         !self.free.is_empty() && self.free.iter().all(|(_, slot)| slot.worker == worker)
     }
 
-    /// Gives a trial to the slot that would finish it earliest; `None` if no slot is free.
-    pub(super) fn assign(&mut self, expected: Expected, avoid: Option<WorkerId>) -> Option<Choice> {
-        let fastest = *self.free.first()?;
+    /// Gives a trial to the slot that would finish it earliest; `None` if it can begin nowhere.
+    pub(super) fn assign(
+        &mut self,
+        expected: Expected,
+        avoid: Option<WorkerId>,
+        allowed: &Allowed<'_>,
+    ) -> Option<Choice> {
         // Somebody else than where it crashed, if somebody else is free.
         let elsewhere = self.free.iter().find(|(_, slot)| Some(slot.worker) != avoid).copied();
+        let free = elsewhere.or(self.free.first().copied()).filter(|_| allowed.free);
         let avoid = avoid.filter(|_| elsewhere.is_some());
-        let (Reverse(speed), slot) = elsewhere.unwrap_or(fastest);
-        let free_ms = duration_ms(expected.ms, speed);
+        let free = free.map(|(Reverse(speed), slot)| {
+            let ms = duration_ms(expected.ms, speed);
+            (self.now.saturating_add(ms), speed, slot)
+        });
+        let joined = self.best_joined(expected, avoid, allowed.join);
+        let begins_ms = match (free, joined) {
+            (None, None) => return None,
+            (Some((end, ..)), None) | (None, Some((end, ..))) => end,
+            (Some((free, ..)), Some((joined, ..))) => free.min(joined),
+        }
+        .saturating_sub(self.now);
         if let Some((end, class, busy)) = self.best_busy(expected, avoid)
-            && (end.saturating_sub(self.now) as f64) < free_ms as f64 * WORTH_WAITING
+            && joined.is_none_or(|joined| joined.2 != busy)
+            && (end.saturating_sub(self.now) as f64) < begins_ms as f64 * WORTH_WAITING
         {
             self.give(class, busy, end, expected.is_measured);
             return Some(Choice::Busy(busy.2));
         }
-        self.free.remove(&(Reverse(speed), slot));
-        let class = if expected.is_measured { WAS_FREE } else { GUESSED };
-        self.given.entry(class).or_default().insert((self.now.saturating_add(free_ms), speed, slot));
-        Some(Choice::Free(slot))
+        match (free, joined) {
+            (free, Some((end, class, slot))) if free.is_none_or(|(free, ..)| end < free) => {
+                self.give(class, slot, end, expected.is_measured);
+                Some(Choice::Joined(slot.2))
+            }
+            (Some((end, speed, slot)), _) => {
+                self.free.remove(&(Reverse(speed), slot));
+                let class = if expected.is_measured { WAS_FREE } else { GUESSED };
+                self.given.entry(class).or_default().insert((end, speed, slot));
+                Some(Choice::Free(slot))
+            }
+            (None, _) => None,
+        }
+    }
+
+    /// Of the slots that were free and may take it beside what they were given, the one that would finish it earliest.
+    fn best_joined(
+        &self,
+        expected: Expected,
+        avoid: Option<WorkerId>,
+        may_join: &dyn Fn(SlotId) -> bool,
+    ) -> Option<(Millis, SpeedClass, BusySlot)> {
+        let were_free = [WAS_FREE, GUESSED].into_iter().flat_map(|class| {
+            let slots = self.given.get(&class).into_iter().flatten();
+            slots.map(move |&slot| (slot.0.saturating_add(duration_ms(expected.ms, slot.1)), class, slot))
+        });
+        were_free.filter(|(.., slot)| Some(slot.2.worker) != avoid && may_join(slot.2)).min()
     }
 
     /// The busy slot that would finish it earliest: when, and which. Within a class, whose speeds are nearly the

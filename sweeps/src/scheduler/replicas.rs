@@ -143,7 +143,7 @@ impl Scheduler {
             // Its worker is gone or going.
             AttemptEnd::Lost { reason } => (None, reason),
             AttemptEnd::Stopped => (Some(again_at), "it could not reach its chief any more".to_owned()),
-            AttemptEnd::Crashed { reason } => (Some(again_at), reason),
+            AttemptEnd::Crashed { reason } | AttemptEnd::CrashedTogether { reason, .. } => (Some(again_at), reason),
             // It said itself that it cannot work there.
             AttemptEnd::Failed { reason } => (Some(Millis::MAX), reason),
         };
@@ -179,8 +179,8 @@ impl Scheduler {
 
     pub(super) fn release_of_worker(&mut self, worker: WorkerId, reason: &str) {
         let Some(known) = self.workers.get(&worker) else { return };
-        let tokens: Vec<Token> = known.slots.values().filter_map(|slot| Some(slot.lease.as_ref()?.token)).collect();
-        for token in tokens.into_iter().filter(|token| token.replica > 0) {
+        let tokens: Vec<Token> = known.slots.values().filter_map(|slot| slot.lease.as_ref()?.replica()).collect();
+        for token in tokens {
             self.release(token, reason);
         }
     }
@@ -329,11 +329,10 @@ impl Scheduler {
         let slots = workers.flat_map(|&worker| {
             let known = self.workers.get(&worker).filter(|known| known.is_usable());
             let slots = known.into_iter().flat_map(|known| &known.slots);
-            slots.filter_map(move |(&index, slot)| Some((slot.lease.as_ref()?.token, SlotId { worker, index })))
+            slots.filter_map(move |(&index, slot)| Some((slot.lease.as_ref()?.replica()?, SlotId { worker, index })))
         });
-        let mut spare = slots.filter(|(token, slot)| {
-            token.replica > 0 && self.surplus.contains(&token.trial) && self.may_join(trial, *slot)
-        });
+        let mut spare =
+            slots.filter(|(token, slot)| self.surplus.contains(&token.trial) && self.may_join(trial, *slot));
         spare.next()
     }
 
@@ -370,7 +369,7 @@ impl Scheduler {
         let Some(entry) = self.trials.get_mut(&token.trial) else { return };
         let place = self.workers.get_mut(&slot.worker).and_then(|worker| worker.slots.get_mut(&slot.index));
         let Some(place) = place else { return };
-        place.lease = Some(Lease { token, epoch: 0, estimated_at: self.now, free_at: None });
+        place.lease = Some(Lease::new(self.now, [token]));
         entry.replicas.slots.insert(token.replica, slot);
         entry.replicas.shared = true;
         self.outbox.attempts.push(Fact::ReplicaJoined { token, slot });
@@ -382,10 +381,7 @@ impl Scheduler {
     fn take_out(&mut self, token: Token, reason: &str) -> Option<SlotId> {
         let before = self.trials.get(&token.trial).map_or(SPEED_ONE, |entry| self.speed_together(entry));
         let slot = self.trials.get_mut(&token.trial)?.replicas.slots.remove(&token.replica)?;
-        if let Some(place) = self.workers.get_mut(&slot.worker).and_then(|worker| worker.slots.get_mut(&slot.index)) {
-            place.lease = None;
-        }
-        self.refresh_slot(slot);
+        self.vacate(slot, token);
         self.outbox.attempts.push(Fact::ReplicaLeft { token, slot, reason: reason.to_owned() });
         self.rescale(token.trial, before);
         Some(slot)
@@ -516,7 +512,7 @@ impl Scheduler {
             assert!(entry.replica_count() <= record.trial.replicas.max, "trial {id} has too many replicas");
             for (&number, &slot) in &replicas.slots {
                 assert!((1..=record.replicas_started).contains(&number), "replica {number} of trial {id}");
-                let token = self.slot(slot).and_then(|slot| slot.lease.as_ref()).map(|lease| lease.token);
+                let token = self.slot(slot).and_then(|slot| slot.lease.as_ref()?.replica());
                 assert_eq!(token, Some(Token::replica(id, record.attempts, number)), "{slot} does not train it");
             }
         }

@@ -16,6 +16,8 @@ pub(super) struct Entry {
     pub(super) sweep: usize,
     /// Where its last attempt crashed: somebody else is tried first.
     pub(super) avoid: Option<WorkerId>,
+    /// At most so many trials train side by side with it, itself included: halved when a shared trainer dies.
+    pub(super) company_max: u32,
     /// Of the current attempt.
     pub(super) replicas: Replicas,
 }
@@ -125,16 +127,47 @@ pub(super) struct Slot {
     pub(super) place: Place,
 }
 
-/// What a slot trains.
+/// What a slot trains: trials side by side, or one replica of a trial.
 #[derive(Debug)]
 pub(super) struct Lease {
-    pub(super) token: Token,
-    /// The last epoch that this attempt has reported.
-    pub(super) epoch: u32,
+    /// At least one.
+    pub(super) members: Vec<Member>,
     /// When the estimate was made.
     pub(super) estimated_at: Millis,
     /// When the slot will be free again, as far as that can be told.
     pub(super) free_at: Option<Millis>,
+}
+
+/// One of those that a slot trains.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) token: Token,
+    /// The last epoch that this attempt has reported.
+    pub(super) epoch: u32,
+    /// It was asked to move to another slot.
+    pub(super) moves: bool,
+}
+
+impl Lease {
+    pub(super) fn new(now: Millis, tokens: impl IntoIterator<Item = Token>) -> Self {
+        let members = tokens.into_iter().map(Member::new).collect();
+        Self { members, estimated_at: now, free_at: None }
+    }
+
+    /// Of a replica that is not its trial's chief: it has its slot for itself.
+    pub(super) fn replica(&self) -> Option<Token> {
+        self.members.first().map(|member| member.token).filter(|token| token.replica > 0)
+    }
+
+    pub(super) fn member(&self, token: Token) -> Option<&Member> {
+        self.members.iter().find(|member| member.token == token)
+    }
+}
+
+impl Member {
+    pub(super) fn new(token: Token) -> Self {
+        Self { token, epoch: 0, moves: false }
+    }
 }
 
 /// What one event leads to, sorted so that facts come first and a trial is told once.
@@ -183,7 +216,8 @@ impl Scheduler {
         if self.trials.contains_key(&id) {
             return;
         }
-        let entry = Box::new(Entry { record, sweep, avoid: None, replicas: Replicas::default() });
+        let replicas = Replicas::default();
+        let entry = Box::new(Entry { record, sweep, avoid: None, company_max: u32::MAX, replicas });
         self.sweeps[sweep].by_state[state_index(&entry.record.state)].insert(id);
         if entry.record.state == TrialState::Pending {
             self.sweeps[sweep].queue.insert(entry.work(), id);
@@ -195,7 +229,7 @@ impl Scheduler {
     }
 
     /// A trial as the store gave it back. Its worker, if it has one, is expected.
-    pub(super) fn restore_trial(&mut self, sweep: usize, mut record: TrialRecord) {
+    pub(super) fn restore_trial(&mut self, sweep: usize, record: TrialRecord) {
         let running = match record.state {
             TrialState::Running { attempt, slot, .. } => Some((Token::chief(record.trial.id, attempt), slot)),
             TrialState::Pending
@@ -220,12 +254,9 @@ impl Scheduler {
             });
             self.deadlines.insert((worker.deadline, slot.worker));
             let place = worker.slots.entry(slot.index).or_default();
-            if place.lease.is_some() {
-                // Two trials on one slot were never written; whoever comes second starts anew.
-                record.state = TrialState::Pending;
-                record.chief_address = None;
-            } else {
-                place.lease = Some(Lease { token, epoch: 0, estimated_at: self.now, free_at: None });
+            match &mut place.lease {
+                Some(lease) => lease.members.push(Member::new(token)),
+                empty => *empty = Some(Lease::new(self.now, [token])),
             }
         }
         self.add_trial(sweep, record);

@@ -41,14 +41,14 @@ pub struct WorkerView<'a> {
 }
 
 /// One slot as it is now.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SlotView<'a> {
     /// Its place in the worker's offer, from 0.
     pub index: u32,
     /// `cpu`, `cuda:0`, ..; empty if the worker has not come back since a restart.
     pub device: &'a str,
-    /// What it trains.
-    pub trial: Option<TrialId>,
+    /// What it trains: one trial, several side by side, or none.
+    pub trials: Vec<TrialId>,
     /// As which of the trial's replicas; 0: its chief, or nothing.
     pub replica: u32,
     /// Measured, relative to the first slot ever measured, which began at 1.
@@ -152,8 +152,8 @@ fn view_worker(id: WorkerId, worker: &Worker) -> WorkerView<'_> {
     let slots = worker.slots.iter().map(|(&index, slot)| SlotView {
         index,
         device: &slot.device,
-        trial: slot.lease.as_ref().map(|lease| lease.token.trial),
-        replica: slot.lease.as_ref().map_or(0, |lease| lease.token.replica),
+        trials: slot.lease.iter().flat_map(|lease| &lease.members).map(|member| member.token.trial).collect(),
+        replica: slot.lease.as_ref().and_then(super::state::Lease::replica).map_or(0, |token| token.replica),
         speed: slot.speed.millionths.map(|speed| speed as f64 / SPEED_ONE as f64),
     });
     WorkerView {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// May change under an old name: what says which trials there are, and in what order and how often they run.
-const FREE: [&str; 9] = [
+const FREE: [&str; 10] = [
     "name",
     "description",
     "trials",
@@ -16,6 +16,7 @@ const FREE: [&str; 9] = [
     "max_restarts",
     "max_losses",
     "resources.priority",
+    "resources.packing",
 ];
 
 impl Sweep {

@@ -3,7 +3,7 @@
 
 use super::expand;
 use super::model::{
-    Act, Data, GradientMode, Gradients, Method, Packing, Parameter, ScriptStep, Single, StalenessRate, Sweep, Training,
+    Act, Data, GradientMode, Gradients, Method, Parameter, ScriptStep, Single, StalenessRate, Sweep, Training,
     Validation, Values,
 };
 use super::problems::Problems;
@@ -176,11 +176,6 @@ impl Check<'_> {
         if sweep.resources.slots != 1 {
             self.wrong("resources.slots", || {
                 "this version does not support trials on several slots yet; write slots: 1".to_owned()
-            });
-        }
-        if matches!(sweep.resources.packing, Packing { max_trials_per_slot: Some(trials) } if trials > 1) {
-            self.wrong("resources.packing.max_trials_per_slot", || {
-                "this version does not support several trials on a slot yet; write 1 or auto".to_owned()
             });
         }
     }

@@ -548,7 +548,7 @@ impl Default for Resources {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Packing {
-    /// `auto`: as memory and measurement allow.
+    /// Trials that train side by side over one stream of images, at most. `auto`: 16, and 1 of scripted ones.
     #[serde(with = "auto_word")]
     pub max_trials_per_slot: Option<u32>,
 }

@@ -32,7 +32,8 @@ pub(crate) struct Agent {
 pub(crate) struct Slot {
     /// Mult-Adds × images per millisecond.
     pub(crate) speed: f64,
-    pub(crate) training: Option<Training>,
+    /// Side by side.
+    pub(crate) training: Vec<Training>,
 }
 
 pub(crate) struct Training {
@@ -45,22 +46,22 @@ pub(crate) struct Training {
 
 impl Agent {
     pub(crate) fn holding(&self) -> Vec<(u32, Token)> {
+        let slots = (0u32..).zip(&self.slots);
         let training =
-            (0u32..).zip(&self.slots).filter_map(|(index, slot)| Some((index, slot.training.as_ref()?.token)));
+            slots.flat_map(|(index, slot)| slot.training.iter().map(move |training| (index, training.token)));
         training.chain(self.unacked.iter().map(|(&token, &(index, _))| (index, token))).collect()
     }
 
+    /// The slot that trains that token, and its number.
     pub(crate) fn slot_training(&mut self, token: Token) -> Option<(u32, &mut Slot)> {
-        (0u32..)
-            .zip(&mut self.slots)
-            .find(|(_, slot)| slot.training.as_ref().is_some_and(|training| training.token == token))
+        (0u32..).zip(&mut self.slots).find(|(_, slot)| slot.training.iter().any(|training| training.token == token))
     }
 
     /// Nothing of that token is wanted any more.
     pub(crate) fn drop_token(&mut self, token: Token) {
         self.unacked.remove(&token);
         if let Some((_, slot)) = self.slot_training(token) {
-            slot.training = None;
+            slot.training.retain(|training| training.token != token);
         }
     }
 
@@ -73,7 +74,7 @@ impl Agent {
         self.unacked.clear();
         self.seen.clear();
         for slot in &mut self.slots {
-            slot.training = None;
+            slot.training.clear();
         }
     }
 }
@@ -181,7 +182,7 @@ impl World {
             Say::Register => self.register(index),
             Say::Gone { token } => self.agents[index].drop_token(token),
             Say::Drain => self.agents[index].draining = true,
-            Say::Grant { index: slot, token } => self.begin(index, slot, token),
+            Say::Grant { index: slot, tokens } => self.begin(index, slot, &tokens),
             Say::Stop { token, reason: StopReason::Superseded } => self.agents[index].drop_token(token),
             Say::Stop { token, reason: StopReason::Pause | StopReason::Cancel } => {
                 let generation = self.agents[index].generation;
@@ -191,7 +192,21 @@ impl World {
         }
     }
 
-    pub(crate) fn begin(&mut self, index: usize, slot: u32, token: Token) {
+    /// What the slot trained before is not wanted any more.
+    pub(crate) fn begin(&mut self, index: usize, slot: u32, tokens: &[Token]) {
+        if tokens.iter().all(|token| self.agents[index].seen.contains(token)) {
+            return;
+        }
+        self.agents[index].slots[slot as usize].training.clear();
+        for &token in tokens {
+            self.begin_one(index, slot, token);
+        }
+        if tokens.len() > 1 {
+            self.met("cohort");
+        }
+    }
+
+    fn begin_one(&mut self, index: usize, slot: u32, token: Token) {
         // Forgotten since: it is about to be told to stop.
         let Some(record) = self.ledger.trials.get(&token.trial) else { return };
         // From the last checkpoint, which may be older than the last epoch told.
@@ -203,7 +218,7 @@ impl World {
             return;
         }
         let elastic = record.trial.replicas.max > 1;
-        agent.slots[slot as usize].training = Some(Training { token, epoch, epochs, mult_adds, hangs: false });
+        agent.slots[slot as usize].training.push(Training { token, epoch, epochs, mult_adds, hangs: false });
         if elastic && token.replica == 0 {
             self.listen(index, token);
         }
@@ -238,8 +253,9 @@ impl World {
         let hangs = self.chance("hang", self.shape.hang);
         let generation = self.agents[index].generation;
         let Some((_, slot)) = self.agents[index].slot_training(token) else { return };
-        let Some(training) = &mut slot.training else { return };
-        let mut epoch_ms = (training.mult_adds as f64 / slot.speed * jitter) as Millis + 1;
+        let mult_adds: u64 = slot.training.iter().map(|training| training.mult_adds).sum();
+        let mut epoch_ms = (mult_adds as f64 / slot.speed * jitter) as Millis + 1;
+        let Some(training) = slot.training.iter_mut().find(|training| training.token == token) else { return };
         if hangs {
             training.hangs = true;
             epoch_ms += hang_ms;
@@ -253,12 +269,12 @@ impl World {
         let fails = self.chance("fail", self.shape.fail);
         let Some((_, slot)) = self.agents[index].slot_training(token) else { return };
         let speed = slot.speed;
-        let Some(training) = &mut slot.training else { return };
+        let Some(training) = slot.training.iter_mut().find(|training| training.token == token) else { return };
         if training.hangs {
-            return self.end(index, token, AttemptEnd::Crashed { reason: "it made no progress".into() });
+            return self.trainer_dies(index, token, "it made no progress");
         }
         if crashes {
-            return self.end(index, token, AttemptEnd::Crashed { reason: "signal 9".into() });
+            return self.trainer_dies(index, token, "signal 9");
         }
         if fails {
             return self.end(index, token, AttemptEnd::Failed { reason: "loss is not finite".into() });
@@ -280,10 +296,27 @@ impl World {
         }
     }
 
+    /// And all that it trains with it.
+    fn trainer_dies(&mut self, index: usize, token: Token, reason: &str) {
+        let Some((_, slot)) = self.agents[index].slot_training(token) else { return };
+        let tokens: Vec<Token> = slot.training.iter().map(|training| training.token).collect();
+        let reason = reason.to_owned();
+        let end = match tokens.len() {
+            1 => AttemptEnd::Crashed { reason },
+            several => AttemptEnd::CrashedTogether { reason, trials: several as u32 },
+        };
+        if tokens.len() > 1 {
+            self.met("crashed_together");
+        }
+        for token in tokens {
+            self.end(index, token, end.clone());
+        }
+    }
+
     pub(crate) fn end(&mut self, index: usize, token: Token, end: AttemptEnd) {
         let agent = &mut self.agents[index];
         let Some((slot_index, slot)) = agent.slot_training(token) else { return };
-        slot.training = None;
+        slot.training.retain(|training| training.token != token);
         agent.unacked.insert(token, (slot_index, end.clone()));
         self.call(index, Call::Ended { token, end });
     }

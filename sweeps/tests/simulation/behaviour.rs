@@ -7,7 +7,7 @@ use sweeps::scheduler::{
 };
 
 pub(crate) const LIMITS: SweepLimits =
-    SweepLimits { priority: 50, max_concurrent_trials: None, max_restarts: 2, max_losses: 2 };
+    SweepLimits { priority: 50, max_concurrent_trials: None, max_restarts: 2, max_losses: 2, max_trials_per_slot: 1 };
 pub(crate) const CONFIG: Config = Config { heartbeat_ms: 10, lease_ms: 60, grace_ms: 20 };
 
 type Order = fn(TrialId) -> Event;
@@ -73,11 +73,17 @@ impl Bench {
 
 fn submit(sweep: &str, limits: SweepLimits, trials: &[u64]) -> Event {
     // A lower id is more work.
-    let trial = |&id| NewTrial { id: TrialId(id), mult_adds: 10_000 - id, epochs: 10, replicas: ReplicaLimits::ONE };
+    let trial = |&id| NewTrial {
+        id: TrialId(id),
+        mult_adds: 10_000 - id,
+        epochs: 10,
+        replicas: ReplicaLimits::ONE,
+        stream: None,
+    };
     Event::SweepSubmitted { sweep: sweep.into(), limits, trials: trials.iter().map(trial).collect() }
 }
 
-fn join(worker: u64, session: u64, holding: &[Token]) -> Event {
+pub(crate) fn join(worker: u64, session: u64, holding: &[Token]) -> Event {
     Event::WorkerJoined {
         worker: WorkerId(worker),
         session,
@@ -454,7 +460,7 @@ fn higher_priority_goes_first_then_longer_work() {
         assert_eq!(bench.explain(trial), waiting, "trial {trial}");
     }
     let mut order = vec![3];
-    while let Some(trial) = bench.scheduler.worker(WorkerId(1)).and_then(|view| view.slots[0].trial) {
+    while let Some(trial) = bench.scheduler.worker(WorkerId(1)).and_then(|view| view.slots[0].trials.first().copied()) {
         let commands = bench.ok(ended(trial.0, 1, AttemptEnd::Completed));
         order.extend(grants(&commands).iter().map(|grant| grant.2.trial.0));
     }

@@ -57,9 +57,7 @@ impl World {
             match action {
                 Command::Grant { slot, session, members } => {
                     self.check_newest_session(slot.worker, session);
-                    for token in members {
-                        self.push(session, Say::Grant { index: slot.index, token });
-                    }
+                    self.push(session, Say::Grant { index: slot.index, tokens: members });
                 }
                 Command::Stop { worker, session, token, reason } => {
                     self.check_newest_session(worker, session);

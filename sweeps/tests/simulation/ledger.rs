@@ -12,7 +12,8 @@ pub(crate) struct Ledger {
     limits: BTreeMap<String, SweepLimits>,
     asked: BTreeMap<String, Option<AskedLimit>>,
     live: BTreeMap<TrialId, (Token, SlotId)>,
-    taken: BTreeMap<SlotId, TrialId>,
+    /// What each slot trains.
+    taken: BTreeMap<SlotId, BTreeSet<TrialId>>,
     live_by_sweep: BTreeMap<String, u32>,
     attempts: BTreeMap<TrialId, u32>,
     completed: BTreeSet<TrialId>,
@@ -117,9 +118,17 @@ impl Ledger {
                 assert_eq!(*token, Token::chief(trial, *attempts), "attempts are counted one by one");
                 let before = self.live.insert(trial, (*token, *slot));
                 assert_eq!(before, None, "two live leases for trial {trial}");
-                let other = self.taken.insert(*slot, trial);
-                assert_eq!(other, None, "two trials on {slot}");
-                let sweep = &self.trials[&trial].sweep;
+                let beside = self.taken.entry(*slot).or_default();
+                assert!(beside.insert(trial), "{trial} begins twice on {slot}");
+                let record = &self.trials[&trial];
+                let sweep = &record.sweep;
+                for other in beside.iter().map(|other| &self.trials[other]) {
+                    let shared = (&other.sweep, other.trial.stream);
+                    assert_eq!(shared, (sweep, record.trial.stream), "{other:?} and {record:?} side by side");
+                    assert!(beside.len() == 1 || shared.1.is_some(), "{other:?} is not alone");
+                }
+                let company = beside.len() as u32;
+                assert!(company <= self.limits[sweep].max_trials_per_slot, "{company} trials on {slot}");
                 let live = self.live_by_sweep.entry(sweep.clone()).or_default();
                 *live += 1;
                 let asked = self.asked.get(sweep).copied().flatten();
@@ -143,7 +152,7 @@ impl Ledger {
                 assert!(token.replica <= record.replicas_started, "{token} has a number that is not remembered");
                 let before = self.replicas.insert(*token, *slot);
                 assert_eq!(before, None, "{token} joins twice");
-                let other = self.taken.insert(*slot, token.trial);
+                let other = self.taken.insert(*slot, [token.trial].into());
                 assert_eq!(other, None, "two on {slot}");
                 assert!(
                     self.replicas_of(token.trial).count() < record.trial.replicas.max as usize,
@@ -160,7 +169,12 @@ impl Ledger {
                 let trial = token.trial;
                 let Some((live, slot)) = self.live.remove(&trial) else { panic!("{token} ended, and was not live") };
                 assert_eq!(live, *token, "another attempt was live");
-                self.taken.remove(&slot);
+                if let Some(beside) = self.taken.get_mut(&slot) {
+                    beside.remove(&trial);
+                    if beside.is_empty() {
+                        self.taken.remove(&slot);
+                    }
+                }
                 if let Some(live) = self.live_by_sweep.get_mut(&self.trials[&trial].sweep) {
                     *live -= 1;
                 }
@@ -176,7 +190,10 @@ impl Ledger {
         self.trials.retain(|_, record| record.sweep != sweep);
         let known = &self.trials;
         self.live.retain(|trial, _| known.contains_key(trial));
-        self.taken.retain(|_, trial| known.contains_key(trial));
+        for trials in self.taken.values_mut() {
+            trials.retain(|trial| known.contains_key(trial));
+        }
+        self.taken.retain(|_, trials| !trials.is_empty());
         self.attempts.retain(|trial, _| known.contains_key(trial));
         self.completed.retain(|trial| known.contains_key(trial));
         self.open.retain(|trial| known.contains_key(trial));
@@ -215,6 +232,8 @@ impl Ledger {
                     let lease = self.live.get(&token.trial).copied();
                     assert_eq!(lease, Some((*token, *slot)), "a grant without a remembered attempt");
                 }
+                let company = self.taken.get(slot).map_or(0, BTreeSet::len);
+                assert_eq!(company, members.len(), "{slot} trains others than those granted: {members:?}");
             }
             Command::WorkerLost { worker, .. } => assert!(!self.holds_any(*worker), "{worker} is lost and holds"),
             Command::Stop { .. } | Command::Drain { .. } | Command::WorkerSetAside { .. } | Command::Remember(_) => {}

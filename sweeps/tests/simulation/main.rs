@@ -5,6 +5,7 @@
 
 mod agent;
 mod behaviour;
+mod cohorts;
 mod coordinator;
 mod ledger;
 mod makespan;

@@ -13,7 +13,7 @@ const REMOTE: &str = "10.0.0.5:4000";
 fn submit(sweep: &str, limits: SweepLimits, trials: &[u64], (min, max): (u32, u32)) -> Event {
     // A lower id is more work.
     let replicas = ReplicaLimits { min, max };
-    let trial = |&id| NewTrial { id: TrialId(id), mult_adds: 10_000 - id, epochs: 10, replicas };
+    let trial = |&id| NewTrial { id: TrialId(id), mult_adds: 10_000 - id, epochs: 10, replicas, stream: None };
     Event::SweepSubmitted { sweep: sweep.into(), limits, trials: trials.iter().map(trial).collect() }
 }
 
@@ -76,7 +76,7 @@ fn idle_slots_join_when_the_chief_listens_and_no_more_than_may() {
     assert!(remembered < granted, "the number is on disk before it is used");
     assert_eq!(bench.ok(listening(1, 1)), [], "told twice");
     let view = bench.scheduler.worker(WorkerId(3)).expect("a worker");
-    assert_eq!((view.slots[0].trial, view.slots[0].replica), (Some(TrialId(1)), 2));
+    assert_eq!((&view.slots[0].trials[..], view.slots[0].replica), (&[TrialId(1)][..], 2));
     assert_eq!(bench.scheduler.slot_of(replica(1, 1, 2)), Some(slot(3)));
 }
 
@@ -402,7 +402,7 @@ fn the_last_long_trial_gets_the_idle_slots() {
     let took_ms = |max| {
         let mut shop = Shop::new(&[1e4; 4]);
         let replicas = ReplicaLimits { min: 1, max };
-        let trial = |id, epochs| NewTrial { id: TrialId(id), mult_adds: 10_000_000, epochs, replicas };
+        let trial = |id, epochs| NewTrial { id: TrialId(id), mult_adds: 10_000_000, epochs, replicas, stream: None };
         shop.submit("warm-up", (11..=14).map(|id| trial(id, 1)).collect());
         while shop.step() {}
         let begin = shop.now;

@@ -9,13 +9,14 @@ use sweeps::scheduler::{
 const MANY: SweepLimits = SweepLimits { max_restarts: 5, ..LIMITS };
 
 fn submit(trials: std::ops::RangeInclusive<u64>) -> Event {
-    let trial = |id| NewTrial { id: TrialId(id), mult_adds: 1_000, epochs: 10, replicas: ReplicaLimits::ONE };
+    let trial =
+        |id| NewTrial { id: TrialId(id), mult_adds: 1_000, epochs: 10, replicas: ReplicaLimits::ONE, stream: None };
     Event::SweepSubmitted { sweep: "grid".into(), limits: MANY, trials: trials.map(trial).collect() }
 }
 
 /// What each worker trains: trial and attempt.
 fn trains(bench: &Bench, worker: u64) -> Option<(u64, u32)> {
-    let trial = bench.scheduler.worker(WorkerId(worker))?.slots[0].trial?;
+    let trial = bench.scheduler.worker(WorkerId(worker))?.slots[0].trials.first().copied()?;
     Some((trial.0, bench.record(trial.0).attempts))
 }
 

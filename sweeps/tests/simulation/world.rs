@@ -57,7 +57,7 @@ pub(crate) enum Call {
 #[derive(Clone)]
 pub(crate) enum Say {
     Welcome { nonce: u64 },
-    Grant { index: u32, token: Token },
+    Grant { index: u32, tokens: Vec<Token> },
     Stop { token: Token, reason: StopReason },
     Drain,
     Alive,
@@ -137,7 +137,7 @@ impl World {
             away_until: 0,
         };
         for (index, speeds) in speeds.into_iter().enumerate() {
-            let slots = speeds.into_iter().map(|speed| Slot { speed, training: None }).collect();
+            let slots = speeds.into_iter().map(|speed| Slot { speed, training: Vec::new() }).collect();
             world.agents.push(Agent {
                 id: WorkerId(0),
                 generation: 0,
@@ -387,11 +387,13 @@ pub(crate) fn draw_trials(
     replicas_max: u32,
 ) -> Vec<NewTrial> {
     (first..first + count)
-        .map(|id| NewTrial {
-            id: TrialId(id),
-            mult_adds: rng.random_range(100..2000),
-            epochs: rng.random_range(1..=epochs_max),
-            replicas: draw_replicas(rng, replicas_max),
+        .map(|id| {
+            let mult_adds = rng.random_range(100..2000);
+            let epochs = rng.random_range(1..=epochs_max);
+            let replicas = draw_replicas(rng, replicas_max);
+            let shares = replicas.max == 1 && rng.random_bool(0.7);
+            let stream = shares.then(|| rng.random_range(1..=2));
+            NewTrial { id: TrialId(id), mult_adds, epochs, replicas, stream }
         })
         .collect()
 }

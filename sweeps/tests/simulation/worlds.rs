@@ -54,6 +54,7 @@ fn live(seed: u64, trace: bool) -> World {
             max_concurrent_trials: rng.random_bool(0.3).then(|| rng.random_range(1..4)),
             max_restarts: rng.random_range(0..4),
             max_losses: rng.random_range(0..8),
+            max_trials_per_slot: [1, 2, 3, 16][rng.random_range(0..4)],
         };
         (format!("sweep{index}"), limits)
     });
@@ -92,7 +93,9 @@ fn finish(world: &mut World) {
 }
 
 /// Every fault must be met, and bite: chaos that never does would prove nothing.
-const FAULTS: [&str; 18] = [
+const FAULTS: [&str; 20] = [
+    "cohort",
+    "crashed_together",
     "lost",
     "doubled",
     "late",
@@ -207,7 +210,13 @@ fn ten_thousand_workers_train_a_hundred_thousand_trials() {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let speeds = (0..10_000).map(|_| vec![rng.random_range(0.25..2.0)]).collect();
     let mut world = World::new(seed, LARGE, speeds);
-    let limits = SweepLimits { priority: 50, max_concurrent_trials: None, max_restarts: 20, max_losses: 100 };
+    let limits = SweepLimits {
+        priority: 50,
+        max_concurrent_trials: None,
+        max_restarts: 20,
+        max_losses: 100,
+        max_trials_per_slot: 4,
+    };
     let small = SweepLimits { priority: 60, max_concurrent_trials: Some(500), ..limits.clone() };
     let sweeps = vec![("large".to_owned(), limits), ("limited".to_owned(), small)];
     let mut orders = Orders { sweeps, next_trial: 1, epochs_max: 3, replicas_max: 1 };
@@ -233,7 +242,13 @@ fn three_thousand_workers_share_two_hundred_trials() {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let speeds = (0..3_000).map(|_| vec![rng.random_range(0.25..2.0)]).collect();
     let mut world = World::new(seed, shape, speeds);
-    let limits = SweepLimits { priority: 50, max_concurrent_trials: None, max_restarts: 20, max_losses: 100 };
+    let limits = SweepLimits {
+        priority: 50,
+        max_concurrent_trials: None,
+        max_restarts: 20,
+        max_losses: 100,
+        max_trials_per_slot: 4,
+    };
     let sweeps = vec![("shared".to_owned(), limits)];
     let mut orders = Orders { sweeps, next_trial: 1, epochs_max: 20, replicas_max: 32 };
     orders.submit(&mut world, 0, 150);

@@ -156,7 +156,7 @@ impl Hub {
         match &report.body {
             Some(ReportBody::Ended(ended)) => {
                 if let Ok(end) = convert::attempt_end(&ended.end_json) {
-                    metrics.attempts_ended.with_label_values(&[word(&end)]).inc();
+                    metrics.attempts_ended.with_label_values(&[end.word()]).inc();
                 }
             }
             Some(ReportBody::EpochFinished(epoch)) => {
@@ -511,17 +511,6 @@ impl Hub {
     }
 }
 
-/// `completed`, `failed`, ..
-fn word(end: &AttemptEnd) -> &'static str {
-    match end {
-        AttemptEnd::Completed => "completed",
-        AttemptEnd::Failed { .. } => "failed",
-        AttemptEnd::Crashed { .. } => "crashed",
-        AttemptEnd::Stopped => "stopped",
-        AttemptEnd::Lost { .. } => "lost",
-    }
-}
-
 fn understood(member: wire::Member, config: &Config) -> Result<Granted, (Option<wire::Token>, convert::BadMessage)> {
     let wire_token = member.token;
     let token = convert::token(wire_token).map_err(|bad| (wire_token, bad))?;
@@ -535,5 +524,5 @@ fn understood(member: wire::Member, config: &Config) -> Result<Granted, (Option<
         credentials: config.gradients_credentials.clone(),
     });
     let (resume, threads) = (member.resume, member.threads);
-    Ok(Granted { member: link::Member { token, trial, resume: None, exchange }, resume, threads })
+    Ok(Granted { member: link::Member { token, trial, resume: None, threads, exchange }, resume })
 }

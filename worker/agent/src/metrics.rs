@@ -1,5 +1,6 @@
 //! Numbers for operators: what an agent counts, and under which names.
 
+use sweeps::scheduler::AttemptEnd;
 use telemetry::registry::SECONDS;
 use telemetry::{Counter, Counters, Family, Gauge, Gauges, Histogram, MetricError, Registry};
 
@@ -80,7 +81,7 @@ impl Metrics {
             )?,
             registry,
         };
-        for end in ["completed", "failed", "crashed", "stopped", "lost"] {
+        for end in AttemptEnd::WORDS {
             metrics.attempts_ended.with_label_values(&[end]);
         }
         for result in ["stored", "again", "refused"] {

@@ -25,7 +25,7 @@ pub(crate) fn act(start: Start, stops: &Stops, voice: &Voice) -> anyhow::Result<
                 voice.say(&Said::Started {
                     token,
                     device: start.device.clone(),
-                    threads: start.threads.max(1),
+                    threads: if role.member.threads > 0 { role.member.threads } else { start.threads.max(1) },
                     instruction_set: proto::link::instruction_set().to_owned(),
                     libtorch: "none".to_owned(),
                     resumed_epoch: role.epochs_done,
@@ -262,7 +262,7 @@ pub(crate) mod tests {
     }
 
     fn role(trial: Trial, resume: Option<PathBuf>, folder: &Path) -> anyhow::Result<Role> {
-        Role::new(Member { token: Token::chief(TrialId(7), 2), trial, resume, exchange: None }, folder)
+        Role::new(Member { token: Token::chief(TrialId(7), 2), trial, resume, threads: 0, exchange: None }, folder)
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The training loop: one stream of images, all members side by side.
 //!
-//! A member may leave at any time, by its own end or an order; the others go on. A trial alone is a cohort of
-//! one.
+//! A member may leave at any time, by its own end or an order; the others go on. Those that are behind, because they
+//! resumed from an older checkpoint or in the middle of an epoch, train until they have caught up, and the others wait.
+//! A trial alone is a cohort of one.
 
 use crate::checkpoint;
+use crate::crew::{Crew, choose_threads};
 use crate::device;
 use crate::evaluation::{evaluate, to_device};
 use crate::exchange::chief::Chief;
@@ -35,7 +37,7 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
         0 => std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
         given => given,
     };
-    tch::set_num_threads(i32::try_from(threads)?);
+    let mut crew = Crew::new(device, threads);
     let tokens: Vec<_> = start.members.iter().map(|member| member.token).collect();
     let dataset = match speech.alive_while(|| Dataset::open(&first.data, &start.data)) {
         Ok(dataset) => Arc::new(dataset),
@@ -55,9 +57,22 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
         exchange.is_none() || start.members.len() == 1,
         "a trial with several replicas has its trainers for itself"
     );
+    let new: Vec<_> = start.members.iter().filter(|member| member.threads == 0).collect();
+    let chosen = speech.alive_while(|| choose_threads(&new, device, threads))?;
+    if new.len() > 1 && chosen < threads {
+        let at_a_time = threads / chosen;
+        let text =
+            format!("{at_a_time} trials are trained at a time, with {chosen} of {threads} threads each: measured");
+        speech.say(&Said::Log { token: None, text });
+    }
     let mut members = Vec::new();
-    for member in start.members {
+    for mut member in start.members {
         let token = member.token;
+        if member.threads == 0 {
+            member.threads = chosen;
+        }
+        let threads = member.threads;
+        crew.compute_with(threads);
         match Member::new(member, device, samples) {
             Ok(member) => {
                 speech.say(&Said::Started {
@@ -91,12 +106,17 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
         chief = Some(opened);
     }
     let folder = start.folder;
-    Cohort { dataset, members, options, chief, folder, orders, speech, saved_at: Instant::now() }.train()
+    let waiting = Vec::new();
+    Cohort { dataset, crew, members, waiting, options, chief, folder, orders, speech, saved_at: Instant::now() }.train()
 }
 
 struct Cohort<'a> {
     dataset: Arc<Dataset>,
+    crew: Crew,
+    /// At one place of one stream.
     members: Vec<Member>,
+    /// Further on, or of another stream.
+    waiting: Vec<Member>,
     options: StreamOptions,
     /// Of the one member, where other replicas may train it too.
     chief: Option<Chief>,
@@ -109,7 +129,7 @@ struct Cohort<'a> {
 impl Cohort<'_> {
     fn train(mut self) -> Result<()> {
         self.end_members(|member| member.is_done().then_some(AttemptEnd::Completed));
-        while !self.members.is_empty() {
+        while !(self.members.is_empty() && self.waiting.is_empty()) {
             self.share_stream()?;
             let started = Instant::now();
             let waited = if self.chief.is_some() { self.train_shared_epoch() } else { self.train_epoch()? };
@@ -119,17 +139,25 @@ impl Cohort<'_> {
         Ok(())
     }
 
-    /// Gives each member its place in the stream.
+    /// Takes those that are furthest behind, and gives each its place in their stream.
     fn share_stream(&mut self) -> Result<()> {
-        let place = |member: &Member| {
-            let training = &member.trial.training;
-            (member.progress.epochs_done, member.progress.next_sample, training.batch_size)
+        let place = |member: &Member| (member.progress.epochs_done, member.progress.next_sample);
+        let mut all = std::mem::take(&mut self.members);
+        all.append(&mut self.waiting);
+        all.sort_by_key(|member| member.token);
+        let Some(first) = all.iter().min_by_key(|member| place(member)) else { return Ok(()) };
+        let (epoch, next_sample) = place(first);
+        let (stream, data, batch_size) =
+            (first.trial.stream(), first.trial.data.clone(), first.trial.training.batch_size);
+        let shares = |member: &Member| {
+            let (of, training) = (&member.trial, &member.trial.training);
+            place(member) == (epoch, next_sample)
+                && (of.stream(), &of.data, training.batch_size) == (stream, &data, batch_size)
         };
-        let first = self.members.first().map(place);
-        ensure!(
-            self.members.iter().all(|member| Some(place(member)) == first && shares_data(member, &self.members[0])),
-            "these trials cannot share a stream: they differ in data, batch size or place in the epoch"
-        );
+        (self.members, self.waiting) = all.into_iter().partition(shares);
+        self.options.epoch = epoch;
+        self.options.from_sample = usize::try_from(next_sample)?;
+        self.options.batch_size = usize::try_from(batch_size)?;
         self.options.resolutions.clear();
         for member in &mut self.members {
             let resolution = member.trial.resolution;
@@ -138,10 +166,6 @@ impl Cohort<'_> {
             if known.is_none() {
                 self.options.resolutions.push(resolution);
             }
-        }
-        if let Some((epoch, next_sample, _)) = first {
-            self.options.epoch = epoch;
-            self.options.from_sample = usize::try_from(next_sample)?;
         }
         Ok(())
     }
@@ -165,7 +189,7 @@ impl Cohort<'_> {
             for text in &batch.warnings {
                 self.speech.say(&Said::Log { token: None, text: text.clone() });
             }
-            self.each_member(|member, speech| {
+            self.work_on_each(|member, speech| {
                 member.progress.images_skipped += u64::try_from(batch.warnings.len())?;
                 let (images, labels) = to_device(&batch, member)?;
                 let next = u64::try_from(batch.next)?;
@@ -174,7 +198,7 @@ impl Cohort<'_> {
                     speech.say(&Said::Points { token: member.token, points: vec![point] });
                 }
                 Ok(())
-            });
+            })?;
             self.speech.alive();
             self.obey();
             self.save_in_time();
@@ -236,9 +260,9 @@ impl Cohort<'_> {
         let (evaluated_at, dataset, speech, orders) = (Instant::now(), &self.dataset, self.speech, self.orders);
         let mut options = self.options.clone();
         options.from_sample = 0;
-        let mut members: Vec<&mut Member> = self.members.iter_mut().collect();
         let evaluated = evaluate(
-            &mut members,
+            &mut self.crew,
+            &mut self.members,
             || eval_stream(dataset, options.clone()),
             || train_stream(dataset, options.clone()),
             || {
@@ -267,7 +291,8 @@ impl Cohort<'_> {
         if images > 0 {
             clocks.push(("images_per_second", as_f64(images) / trained.as_secs_f64().max(1e-9)));
         }
-        let duration_ms = u64::try_from(started.elapsed().as_millis())?;
+        let elapsed_ms = as_f64(u64::try_from(started.elapsed().as_millis())?);
+        let together = as_f64(self.members.iter().map(Member::mult_adds).sum::<u64>().max(1));
         clocks.extend(self.chief.as_ref().map(Chief::end_epoch).unwrap_or_default());
         let mut evaluated = evaluated.into_iter();
         let folder = self.folder.clone();
@@ -277,6 +302,7 @@ impl Cohort<'_> {
             points.extend(evaluated.into_iter().chain(clocks.clone()).map(|(name, value)| member.point(name, value)));
             let best = member.note_best(&points);
             let epoch = member.progress.epochs_done;
+            let duration_ms = part_ms(elapsed_ms, as_f64(member.mult_adds()) / together);
             speech.say(&Said::EpochFinished { token: member.token, epoch, duration_ms, points });
             let every = member.trial.checkpoint.every_epochs.max(1);
             if best || member.is_done() || epoch.is_multiple_of(every) {
@@ -306,6 +332,15 @@ impl Cohort<'_> {
         });
     }
 
+    /// The same for work that takes long: several are worked on at a time.
+    fn work_on_each(&mut self, work: impl Fn(&mut Member, &Speech) -> Result<()> + Sync) -> Result<()> {
+        let speech = self.speech;
+        let done = self.crew.each(&mut self.members, |member| work(member, speech))?;
+        let mut done = done.into_iter();
+        self.each_member(|_, _| done.next().unwrap_or(Ok(())));
+        Ok(())
+    }
+
     fn end_members(&mut self, end: impl Fn(&Member) -> Option<AttemptEnd>) {
         let speech = self.speech;
         self.members.retain(|member| match end(member) {
@@ -327,6 +362,9 @@ impl Cohort<'_> {
             let Order::Stop { token, reason } = order else { continue };
             let folder = self.folder.clone();
             self.gather();
+            let in_turn = self.members.len();
+            self.members.append(&mut self.waiting);
+            let waiting: Vec<_> = self.members[in_turn..].iter().map(|member| member.token).collect();
             self.each_member(|member, speech| {
                 if member.token == token && reason == StopReason::Pause {
                     member.read_sums()?;
@@ -335,6 +373,8 @@ impl Cohort<'_> {
                 Ok(())
             });
             self.end_members(|member| (member.token == token).then_some(AttemptEnd::Stopped));
+            let members = std::mem::take(&mut self.members);
+            (self.waiting, self.members) = members.into_iter().partition(|member| waiting.contains(&member.token));
             self.release();
         }
     }
@@ -394,8 +434,10 @@ fn save_when_there_is_room(member: &Member, path: &std::path::Path, speech: &Spe
     }
 }
 
-fn shares_data(member: &Member, other: &Member) -> bool {
-    member.trial.data == other.trial.data
+/// Of what a cohort took together, a member's part.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a duration in milliseconds")]
+fn part_ms(elapsed_ms: f64, part: f64) -> u64 {
+    (elapsed_ms * part).ceil() as u64
 }
 
 fn ended(token: sweeps::ids::Token, end: AttemptEnd) -> Said {

@@ -1,5 +1,6 @@
 //! Accuracy and loss on the validation set.
 
+use crate::crew::Crew;
 use crate::member::{Member, as_f64};
 use crate::model::{Mode, Model};
 use anyhow::{Result, ensure};
@@ -30,7 +31,8 @@ struct Set {
 /// # Errors
 /// When data cannot be read.
 pub fn evaluate<V, T>(
-    members: &mut [&mut Member],
+    crew: &mut Crew,
+    members: &mut [Member],
     validation: impl FnOnce() -> V,
     training: impl FnOnce() -> T,
     go_on: impl FnMut() -> bool,
@@ -40,8 +42,8 @@ where
     T: Iterator<Item = Result<Batch, DataError>>,
 {
     let _no_grad = tch::no_grad_guard();
-    let kept: Vec<Set> = members.iter_mut().map(|member| swap_in(member)).collect();
-    let sums = add_up(members, validation, training, go_on);
+    let kept: Vec<Set> = members.iter_mut().map(swap_in).collect();
+    let sums = add_up(crew, members, validation, training, go_on);
     let is_whole = matches!(sums, Ok(Some(_)));
     for (member, kept) in members.iter_mut().zip(kept) {
         put_back(member, &kept, is_whole);
@@ -62,7 +64,8 @@ where
 
 /// Each member's [`count`] over all batches, and how many images there were.
 fn add_up<V, T>(
-    members: &[&mut Member],
+    crew: &mut Crew,
+    members: &mut [Member],
     validation: impl FnOnce() -> V,
     training: impl FnOnce() -> T,
     mut go_on: impl FnMut() -> bool,
@@ -75,12 +78,17 @@ where
     if reestimate > 0 {
         for (number, batch) in training().take(reestimate).enumerate() {
             let batch = batch?;
-            for member in members.iter().filter(|member| number < batches_to_estimate(member)) {
-                let (images, _) = to_device(&batch, member)?;
-                // The mean over all batches so far: the newest weighs 1 / (number + 1).
-                let decay = 1.0 - 1.0 / as_f64(u64::try_from(number)? + 1);
-                let _ = member.model.logits(&images, Mode::Estimate { decay });
-            }
+            // The mean over all batches so far: the newest weighs 1 / (number + 1).
+            let decay = 1.0 - 1.0 / as_f64(u64::try_from(number)? + 1);
+            let done = crew.each(members, |member| {
+                if number < batches_to_estimate(member) {
+                    let _no_grad = tch::no_grad_guard();
+                    let (images, _) = to_device(&batch, member)?;
+                    let _ = member.model.logits(&images, Mode::Estimate { decay });
+                }
+                Ok(())
+            })?;
+            done.into_iter().collect::<Result<()>>()?;
             if !go_on() {
                 return Ok(None);
             }
@@ -95,10 +103,14 @@ where
             continue;
         }
         images_seen += u64::try_from(batch.labels.len())?;
-        for (member, sums) in members.iter().zip(&mut sums) {
+        let counts = crew.each(members, |member| {
+            let _no_grad = tch::no_grad_guard();
             let (images, labels) = to_device(&batch, member)?;
             let logits = member.model.logits(&images, Mode::Evaluate);
-            *sums += count(&logits, &labels, member.trial.data.classes);
+            Ok::<_, anyhow::Error>(count(&logits, &labels, member.trial.data.classes))
+        })?;
+        for (sums, count) in sums.iter_mut().zip(counts) {
+            *sums += count?;
         }
         if !go_on() {
             return Ok(None);

@@ -7,6 +7,7 @@
 
 pub mod checkpoint;
 pub mod cohort;
+pub mod crew;
 pub mod device;
 pub mod evaluation;
 pub mod exchange;

@@ -107,6 +107,9 @@ pub struct Member {
     pub progress: Progress,
     /// Which of the stream's resolutions it reads.
     pub stream_place: usize,
+    /// That it computes with: what comes of it depends on that, to the last bit.
+    pub threads: u32,
+    mult_adds: u64,
     device: Device,
     /// Loss · images, images right, gradient norm since the last reading: f64, `[3]`, on the device, so that
     /// no step waits for it.
@@ -135,8 +138,9 @@ impl Member {
     /// # Errors
     /// When the network cannot be made, or the checkpoint is damaged or of another trial.
     pub fn new(member: link::Member, device: Device, samples_per_epoch: u64) -> Result<Self> {
-        let link::Member { token, trial, resume, exchange: _ } = member;
+        let link::Member { token, trial, resume, threads, exchange: _ } = member;
         let network = Network::new(trial.network, trial.alpha, trial.resolution, trial.data.classes)?;
+        let mult_adds = network.cost().mult_adds;
         let mut model = Model::new(network, &trial.training, trial.seed, device);
         let progress = match &resume {
             Some(path) => {
@@ -158,6 +162,8 @@ impl Member {
             model,
             progress,
             stream_place: 0,
+            threads,
+            mult_adds,
             device,
             sums,
             samples_per_epoch,
@@ -201,6 +207,12 @@ impl Member {
         let mode = Mode::Train { step, samples: batch.indices, decay: self.batch_norm_decay };
         let (loss, right) = self.model.gradient(&batch.images, &batch.labels, mode);
         (loss.to_kind(Kind::Double) * i64::try_from(batch.indices.len()).unwrap_or(i64::MAX), right)
+    }
+
+    /// Multiply-accumulates of a forward pass of one image.
+    #[must_use]
+    pub fn mult_adds(&self) -> u64 {
+        self.mult_adds
     }
 
     /// The update that its settings ask for.

@@ -42,7 +42,7 @@ fn run(
     orders: &Receiver<Order>,
     ear: &Ear,
 ) {
-    let member = Member { token: token(replica), trial: trial.clone(), resume, exchange };
+    let member = Member { token: token(replica), trial: trial.clone(), resume, threads: 0, exchange };
     let start = Start {
         members: vec![member],
         device: "cpu".into(),

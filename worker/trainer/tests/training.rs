@@ -25,6 +25,11 @@ fn settings() -> serde_json::Value {
 
 /// Trains on one thread and gives what was said.
 fn train(folder: &Path, trials: &[(Trial, Option<PathBuf>)], orders: &[Order]) -> Vec<Said> {
+    train_on(1, folder, trials, orders)
+}
+
+/// On so many threads, each trial with one of them.
+fn train_on(threads: u32, folder: &Path, trials: &[(Trial, Option<PathBuf>)], orders: &[Order]) -> Vec<Said> {
     let members = trials
         .iter()
         .zip(1..)
@@ -32,11 +37,12 @@ fn train(folder: &Path, trials: &[(Trial, Option<PathBuf>)], orders: &[Order]) -
             token: Token::chief(TrialId(id), 1),
             trial: trial.clone(),
             resume: resume.clone(),
+            threads: 1,
             exchange: None,
         })
         .collect();
     let start =
-        Start { members, device: "cpu".into(), threads: 1, folder: folder.to_owned(), data: DataPlaces::default() };
+        Start { members, device: "cpu".into(), threads, folder: folder.to_owned(), data: DataPlaces::default() };
     let (sender, receiver) = unbounded();
     for order in orders {
         sender.send(order.clone()).unwrap();
@@ -122,6 +128,58 @@ fn company_does_not_change_a_bit() {
         assert_eq!(metrics(&alone, 1), metrics(&together, id));
         assert_eq!(tensors(&newest(&alone, 1)), tensors(&newest(&together, id)));
     }
+}
+
+#[test]
+fn several_at_a_time_do_not_change_a_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    photographs(folder.path());
+    let cells: Vec<_> = [32, 24, 16].map(|resolution| (trial(folder.path(), resolution, settings()), None)).into();
+    let in_turn = train(folder.path(), &cells, &[]);
+    let expected: Vec<_> = (1..=3).map(|id| (metrics(&in_turn, id), tensors(&newest(&in_turn, id)))).collect();
+    let at_a_time = train_on(3, folder.path(), &cells, &[]);
+    for (id, expected) in (1..).zip(expected) {
+        assert!(!expected.0.is_empty());
+        assert_eq!((metrics(&at_a_time, id), tensors(&newest(&at_a_time, id))), expected);
+    }
+}
+
+/// Its company has done an epoch more, or none: whoever is behind catches up first.
+#[test]
+fn a_member_that_comes_from_elsewhere_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    photographs(folder.path());
+    let [one, other] = [32, 24].map(|resolution| trial(folder.path(), resolution, settings()));
+    let alone = train(folder.path(), &[(one.clone(), None)], &[]);
+    let expected = tensors(&newest(&alone, 1));
+    let stop = Order::Stop { token: Token::chief(TrialId(1), 1), reason: StopReason::Pause };
+    let stopped = train(folder.path(), &[(one.clone(), None)], &[stop]);
+    let together = train_on(2, folder.path(), &[(one, Some(newest(&stopped, 1))), (other.clone(), None)], &[]);
+    assert_eq!(tensors(&newest(&together, 1)), expected);
+    assert_eq!(metrics(&together, 1).len(), metrics(&alone, 1).len());
+    let alone = train(folder.path(), &[(other, None)], &[]);
+    assert_eq!(tensors(&newest(&together, 2)), tensors(&newest(&alone, 1)));
+}
+
+#[test]
+fn a_member_that_waits_for_others_can_be_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    photographs(folder.path());
+    let [one, other] = [32, 24].map(|resolution| trial(folder.path(), resolution, settings()));
+    let first_epoch = |said: &[Said]| {
+        let saved = said.iter().find_map(|said| match said {
+            Said::CheckpointSaved { path, epoch: 1, .. } => Some(path.clone()),
+            _ => None,
+        });
+        saved.unwrap()
+    };
+    let ahead = first_epoch(&train(folder.path(), &[(one.clone(), None)], &[]));
+    // The second one is behind; the first one waits when it is told to stop.
+    let stop = Order::Stop { token: Token::chief(TrialId(1), 1), reason: StopReason::Pause };
+    let said = train(folder.path(), &[(one, Some(ahead)), (other, None)], &[stop]);
+    assert_eq!((end(&said, 1), end(&said, 2)), (AttemptEnd::Stopped, AttemptEnd::Completed));
+    let progress = read_header(&std::fs::read(newest(&said, 1)).unwrap()).unwrap().progress;
+    assert_eq!((progress.epochs_done, progress.next_sample), (1, 0));
 }
 
 #[test]

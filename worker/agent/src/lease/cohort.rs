@@ -76,7 +76,11 @@ impl Member {
             (AttemptEnd::Stopped, None, _) => {
                 AttemptEnd::Crashed { reason: "its trainer stopped without being asked to".to_owned() }
             }
-            (end @ (AttemptEnd::Crashed { .. } | AttemptEnd::Lost { .. }), None, _) => end,
+            (
+                end @ (AttemptEnd::Crashed { .. } | AttemptEnd::CrashedTogether { .. } | AttemptEnd::Lost { .. }),
+                None,
+                _,
+            ) => end,
         })
     }
 }
@@ -161,9 +165,8 @@ impl Cohort {
         self.process_gone = true;
         let living = self.live().count();
         let end = if living > 1 {
-            AttemptEnd::Lost {
-                reason: format!("{cause}; it trained {living} trials, and any of them may be the cause"),
-            }
+            let trials = u32::try_from(living).unwrap_or(u32::MAX);
+            AttemptEnd::CrashedTogether { reason: cause.to_owned(), trials }
         } else {
             AttemptEnd::Crashed { reason: cause.to_owned() }
         };

@@ -44,7 +44,6 @@ pub(crate) enum Order {
 pub(crate) struct Granted {
     pub(crate) member: link::Member,
     pub(crate) resume: Option<wire::Checkpoint>,
-    pub(crate) threads: u32,
 }
 
 /// Runs a lease from the grant to the last report; then tells the hub that the slot is free.
@@ -66,11 +65,20 @@ pub(crate) async fn run(
         Uploads::start(tools.client.clone(), Arc::clone(&tools.unheard), seed, tools.config.metrics.clone());
     let folder = tools.config.folder.join(name);
     let events = tools.events.clone();
-    let threads = members.iter().map(|member| member.threads).find(|threads| *threads > 0).unwrap_or(plan.threads);
     let resumes = members.iter().map(|granted| (granted.member.token, granted.resume.clone())).collect();
     let cohort = Cohort::new(members.into_iter().map(|granted| granted.member).collect());
-    let mut lease =
-        Lease { tools, slot, device: plan.device, threads, cohort, orders, uploads, uploaded, folder, leave_at: None };
+    let mut lease = Lease {
+        tools,
+        slot,
+        device: plan.device,
+        threads: plan.threads,
+        cohort,
+        orders,
+        uploads,
+        uploaded,
+        folder,
+        leave_at: None,
+    };
     lease.prepare(resumes).await;
     if lease.cohort.live().next().is_some() {
         lease.train().await;

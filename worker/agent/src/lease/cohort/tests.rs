@@ -12,6 +12,7 @@ fn cohort(trials: &[u64]) -> Cohort {
             token: token(*trial),
             trial: crate::testing::trial(),
             resume: None,
+            threads: 0,
             exchange: None,
         })
         .collect();
@@ -174,7 +175,13 @@ fn sigkill_follows_sigterm_and_nothing_follows_that() {
 #[test]
 fn a_member_stopped_before_its_trainer_started_is_over() {
     let now = Instant::now();
-    let members = vec![link::Member { token: token(7), trial: crate::testing::trial(), resume: None, exchange: None }];
+    let members = vec![link::Member {
+        token: token(7),
+        trial: crate::testing::trial(),
+        resume: None,
+        threads: 0,
+        exchange: None,
+    }];
     let mut cohort = Cohort::new(members);
     assert_eq!(cohort.stop(token(7), Why::Asked(StopReason::Cancel), now), None);
     assert_eq!(cohort.reports(), [(token(7), AttemptEnd::Stopped)]);
@@ -184,7 +191,7 @@ fn a_member_stopped_before_its_trainer_started_is_over() {
 #[test]
 fn a_replica_may_stop_by_itself_a_chief_may_not() {
     let check = |token: Token, expected: AttemptEnd| {
-        let member = link::Member { token, trial: crate::testing::trial(), resume: None, exchange: None };
+        let member = link::Member { token, trial: crate::testing::trial(), resume: None, threads: 0, exchange: None };
         let mut cohort = Cohort::new(vec![member]);
         cohort.started();
         cohort.ended(token, AttemptEnd::Stopped, Instant::now());

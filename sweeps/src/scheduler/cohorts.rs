@@ -1,0 +1,122 @@
+//! Trials that train side by side on one slot, over one stream of images.
+//!
+//! They are put together when a slot is leased: of one sweep, reading the same stream, with as many epochs done. Who
+//! shares a slot is not stored beyond that: each trial has its own attempt, and ends on its own. A slot that nothing
+//! pending can use takes one of them over from the slot that will be busy longest.
+
+use super::fleet::SPEED_ONE;
+use super::state::{Entry, Worker};
+use super::{Command, Millis, Scheduler, StopReason, TrialState};
+use crate::ids::{SlotId, Token, TrialId};
+
+/// Of pending trials, so many a place in the cohort are looked at.
+const LOOK_AHEAD: usize = 4;
+/// A trial moves only if all is then done in less than this share of the time: its trainer must stop and another start.
+const WORTH_MOVING: f64 = 0.9;
+/// And only if so many heartbeats are won.
+const WORTH_MOVING_HEARTBEATS: Millis = 4;
+
+impl Scheduler {
+    /// Whether a pending trial may train side by side with those.
+    pub(super) fn may_join_cohort(&self, cohort: &[TrialId], trial: TrialId) -> bool {
+        let entry = |trial: &TrialId| self.trials.get(trial).map(Box::as_ref);
+        let (Some(first), Some(other)) = (cohort.first().and_then(entry), entry(&trial)) else { return false };
+        let company = u32::try_from(cohort.len() + 1).unwrap_or(u32::MAX);
+        let allowed = cohort.iter().chain([&trial]).filter_map(entry).map(|entry| entry.company_max).min();
+        share_a_stream(first, other)
+            && company <= self.sweeps[first.sweep].limits.max_trials_per_slot
+            && allowed.is_some_and(|allowed| company <= allowed)
+    }
+
+    /// That pending trial and others, longest first, whose work together is at most `work_max`.
+    pub(super) fn cohort_around(&self, trial: TrialId, work_max: u64) -> Vec<TrialId> {
+        let mut cohort = vec![trial];
+        let Some(entry) = self.trials.get(&trial) else { return cohort };
+        let sweep = &self.sweeps[entry.sweep];
+        let size_max = usize::try_from(sweep.limits.max_trials_per_slot).unwrap_or(usize::MAX).min(sweep.headroom());
+        let mut left = work_max.saturating_sub(entry.work());
+        if size_max < 2 || entry.record.trial.stream.is_none() {
+            return cohort;
+        }
+        for (work, other) in sweep.queue.at_most(left).take(size_max.saturating_mul(LOOK_AHEAD)) {
+            if cohort.len() >= size_max {
+                break;
+            }
+            if other != trial && work <= left && self.may_join_cohort(&cohort, other) {
+                left -= work;
+                cohort.push(other);
+            }
+        }
+        cohort
+    }
+
+    /// Lets free slots take trials over from those that train several: one each, whenever nothing pending can use them.
+    pub(super) fn spread(&mut self) {
+        if !self.turns.is_empty() || self.fleet.crowded.is_empty() || self.held.is_some() {
+            return;
+        }
+        let kept = self.kept_for_replicas();
+        let free = self.fleet.free_count().saturating_sub(kept).saturating_sub(self.moving);
+        for _ in 0..free {
+            let Some((speed, _)) = self.fastest_free(|_| true) else { return };
+            let Some(&(free_at, from)) = self.fleet.crowded.last() else { return };
+            let Some(token) = self.worth_moving(from, free_at, speed) else { return };
+            self.ask_to_move(from, token);
+        }
+    }
+
+    /// Which of those that the slot trains a slot of that speed should take over, if any.
+    fn worth_moving(&self, from: SlotId, free_at: Millis, speed: u64) -> Option<Token> {
+        let lease = self.slot(from)?.lease.as_ref()?;
+        let own = self.slot_speed(from) as f64 / SPEED_ONE as f64;
+        let other = speed as f64 / SPEED_ONE as f64;
+        let left_ms = free_at.saturating_sub(self.now) as f64;
+        let takes_ms = |token: Token| {
+            let entry = self.trials.get(&token.trial)?;
+            let runs = matches!(entry.record.state, TrialState::Running { stopping: None, .. });
+            self.sweeps[entry.sweep].expected_ms(entry.work()).filter(|_| runs)
+        };
+        let stays = lease.members.iter().filter(|member| !member.moves);
+        let moved = stays.filter_map(|member| {
+            let ms = takes_ms(member.token)?;
+            Some((member.token, (ms / other).max(left_ms - ms / own)))
+        });
+        let (token, end_ms) = moved.min_by(|one, other| one.1.total_cmp(&other.1))?;
+        let won_ms = left_ms - end_ms;
+        let worth_it = end_ms < left_ms * WORTH_MOVING
+            && won_ms > self.config.heartbeat_ms.saturating_mul(WORTH_MOVING_HEARTBEATS) as f64;
+        worth_it.then_some(token)
+    }
+
+    /// It saves a checkpoint and stops; then it is pending, as nobody has paused it.
+    fn ask_to_move(&mut self, from: SlotId, token: Token) {
+        let slot = self.workers.get_mut(&from.worker).and_then(|worker| worker.slots.get_mut(&from.index));
+        let lease = slot.and_then(|slot| slot.lease.as_mut());
+        let Some(member) = lease.and_then(|lease| lease.members.iter_mut().find(|member| member.token == token)) else {
+            return;
+        };
+        member.moves = true;
+        self.moving += 1;
+        self.refresh_slot(from);
+        if let Some(session) = self.workers.get(&from.worker).and_then(Worker::live_session) {
+            let (worker, reason) = (from.worker, StopReason::Pause);
+            self.outbox.actions.push(Command::Stop { worker, session, token, reason });
+        }
+    }
+
+    /// For tests: how many move.
+    pub(super) fn check_moving(&self) {
+        let slots = self.workers.values().flat_map(|worker| worker.slots.values());
+        let members = slots.flat_map(|slot| &slot.lease).flat_map(|lease| &lease.members);
+        assert_eq!(members.filter(|member| member.moves).count(), self.moving, "trials that move");
+    }
+}
+
+/// Whether they read the same images in the same order from here on.
+fn share_a_stream(one: &Entry, other: &Entry) -> bool {
+    let of = |entry: &Entry| {
+        let record = &entry.record;
+        record.trial.stream.map(|stream| (entry.sweep, stream, record.epochs_done))
+    };
+    of(one).is_some() && of(one) == of(other)
+}

@@ -1,0 +1,183 @@
+//! Trials side by side on one slot.
+
+use crate::behaviour::{Bench, LIMITS, crashed, ended, join, running, slot, token};
+use std::collections::{BTreeMap, BTreeSet};
+use sweeps::ids::{Token, TrialId};
+use sweeps::scheduler::{AttemptEnd, Command, Event, NewTrial, ReplicaLimits, StopReason, SweepLimits, TrialState};
+
+const SIDE_BY_SIDE: SweepLimits = SweepLimits { max_trials_per_slot: 16, ..LIMITS };
+
+/// Trials by id, Mult-Adds and stream.
+fn submit(limits: SweepLimits, trials: &[(u64, u64, Option<u64>)]) -> Event {
+    let trial = |&(id, mult_adds, stream)| NewTrial {
+        id: TrialId(id),
+        mult_adds,
+        epochs: 10,
+        replicas: ReplicaLimits::ONE,
+        stream,
+    };
+    Event::SweepSubmitted { sweep: "grid".into(), limits, trials: trials.iter().map(trial).collect() }
+}
+
+/// By worker: the trials granted together.
+fn granted(commands: &[Command]) -> BTreeSet<(u64, Vec<u64>)> {
+    let grant = |command: &Command| match command {
+        Command::Grant { slot, members, .. } => {
+            let mut trials: Vec<u64> = members.iter().map(|token| token.trial.0).collect();
+            trials.sort_unstable();
+            Some((slot.worker.0, trials))
+        }
+        _ => None,
+    };
+    commands.iter().filter_map(grant).collect()
+}
+
+fn check(workers: u64, limits: SweepLimits, trials: &[(u64, u64, Option<u64>)], expected: &[(u64, &[u64])]) {
+    let mut bench = Bench::with(workers);
+    let commands = bench.ok(submit(limits, trials));
+    let expected: BTreeSet<_> = expected.iter().map(|(worker, trials)| (*worker, trials.to_vec())).collect();
+    assert_eq!(granted(&commands), expected, "{trials:?}");
+}
+
+#[test]
+fn those_of_one_stream_begin_together_so_that_slots_finish_together() {
+    let one = Some(1);
+    let grid = [(1, 900, one), (2, 500, one), (3, 400, one), (4, 100, one)];
+    check(1, SIDE_BY_SIDE, &grid, &[(1, &[1, 2, 3, 4])]);
+    check(2, SIDE_BY_SIDE, &grid, &[(1, &[1, 4]), (2, &[2, 3])]);
+    check(4, SIDE_BY_SIDE, &grid, &[(1, &[1]), (2, &[2]), (3, &[3]), (4, &[4])]);
+    // Limits: of a slot, and of the sweep.
+    check(1, SweepLimits { max_trials_per_slot: 3, ..LIMITS }, &grid, &[(1, &[1, 2, 3])]);
+    check(1, LIMITS, &grid, &[(1, &[1])]);
+    let two_at_a_time = SweepLimits { max_concurrent_trials: Some(2), ..SIDE_BY_SIDE };
+    check(1, two_at_a_time, &grid, &[(1, &[1, 2])]);
+    // Other streams, and none.
+    check(1, SIDE_BY_SIDE, &[(1, 900, one), (2, 500, Some(2)), (3, 400, one), (4, 100, None)], &[(1, &[1, 3])]);
+    check(1, SIDE_BY_SIDE, &[(1, 900, None), (2, 500, None)], &[(1, &[1])]);
+}
+
+#[test]
+fn many_are_packed_too() {
+    let mut bench = Bench::with(2);
+    let trials: Vec<_> = (1..=300).map(|id| (id, 1_000, Some(id % 2))).collect();
+    let commands = bench.ok(submit(SIDE_BY_SIDE, &trials));
+    let granted = granted(&commands);
+    assert_eq!(granted.len(), 2);
+    for (_, trials) in granted {
+        assert_eq!(trials.len(), 16);
+        assert!(trials.iter().all(|trial| trial % 2 == trials[0] % 2), "{trials:?}");
+    }
+}
+
+#[test]
+fn one_ends_and_the_others_go_on() {
+    let mut bench = Bench::with(1);
+    bench.ok(submit(SIDE_BY_SIDE, &[(1, 900, Some(1)), (2, 500, Some(1)), (3, 400, Some(1)), (4, 300, None)]));
+    let failed = AttemptEnd::Failed { reason: "the loss is not finite any more".into() };
+    assert_eq!(granted(&bench.ok(ended(2, 1, failed))), [].into());
+    assert_eq!(bench.state(1), running(1, 1, None));
+    // The slot is free when the last one has left.
+    assert_eq!(granted(&bench.ok(ended(1, 1, AttemptEnd::Completed))), [].into());
+    assert_eq!(granted(&bench.ok(ended(3, 1, AttemptEnd::Completed))), [(1, vec![4])].into());
+}
+
+#[test]
+fn nobody_is_blamed_for_a_shared_trainer_and_the_company_is_halved() {
+    let mut bench = Bench::with(1);
+    let four: Vec<_> = (1..=4).map(|id| (id, 1_000, Some(1))).collect();
+    bench.ok(submit(SIDE_BY_SIDE, &four));
+    let mut sizes = Vec::new();
+    let mut attempts = BTreeMap::<u64, u32>::new();
+    let mut members = vec![1, 2, 3, 4];
+    // Trial 3 kills every trainer.
+    for _ in 0..100 {
+        sizes.push(members.len());
+        let end = match members.len() {
+            1 if members != [3] => AttemptEnd::Completed,
+            1 => crashed(),
+            _ if !members.contains(&3) => AttemptEnd::Completed,
+            several => AttemptEnd::CrashedTogether { reason: "signal 11".into(), trials: several as u32 },
+        };
+        let mut next = Vec::new();
+        for &trial in &members {
+            let attempt = attempts.entry(trial).or_default();
+            *attempt += 1;
+            let commands = bench.ok(ended(trial, *attempt, end.clone()));
+            next.extend(granted(&commands).into_iter().flat_map(|(_, trials)| trials));
+        }
+        if next.is_empty() {
+            break;
+        }
+        members = next;
+    }
+    for trial in [1, 2, 4] {
+        assert_eq!((bench.state(trial), bench.record(trial).restarts), (TrialState::Completed, 0), "trial {trial}");
+    }
+    assert_eq!(bench.record(3).restarts, LIMITS.max_restarts + 1);
+    assert!(matches!(bench.state(3), TrialState::Failed { reason } if reason.contains("crashed 3 times")));
+    assert_eq!(sizes[..2], [4, 2]);
+}
+
+#[test]
+fn a_restarted_coordinator_knows_who_trains_where() {
+    let mut bench = Bench::with(1);
+    bench.ok(submit(SIDE_BY_SIDE, &[(1, 900, Some(1)), (2, 500, Some(1)), (3, 400, Some(1))]));
+    let records = [1, 2, 3].map(|trial| bench.record(trial).clone());
+    let sweep = sweeps::scheduler::SweepRecord {
+        sweep: "grid".into(),
+        limits: SIDE_BY_SIDE,
+        asked: None,
+        paused: false,
+        trials: records.into(),
+    };
+    let scheduler = sweeps::scheduler::Scheduler::restore(crate::behaviour::CONFIG, 0, vec![sweep]);
+    let mut bench = Bench { scheduler, now: 0 };
+    // It comes back without one of them.
+    bench.ok(join(1, 1, &[token(1, 1), token(3, 1)]));
+    assert_eq!([1, 3].map(|trial| bench.state(trial)), [1, 3].map(|_| running(1, 1, None)));
+    assert_eq!(bench.state(2), TrialState::Pending);
+}
+
+/// Ten minutes an epoch of a thousand Mult-Adds, at the slot's speed 1.
+fn epoch(trial: u64, attempt: u32, epoch: u32, mult_adds: u64) -> Event {
+    Event::EpochFinished { token: token(trial, attempt), epoch, duration_ms: mult_adds * 600 }
+}
+
+fn moved(commands: &[Command]) -> Vec<Token> {
+    let stop = |command: &Command| match command {
+        Command::Stop { token, reason: StopReason::Pause, .. } => Some(*token),
+        _ => None,
+    };
+    commands.iter().filter_map(stop).collect()
+}
+
+#[test]
+fn a_slot_that_has_nothing_to_do_takes_one_over() {
+    let mut bench = Bench::with(1);
+    let trials = [(1, 1_000, Some(1)), (2, 600, Some(1)), (3, 300, Some(1))];
+    bench.ok(submit(SIDE_BY_SIDE, &trials));
+    bench.ok(join(2, 1, &[]));
+    // Until something is measured nobody knows that it pays.
+    assert_eq!(moved(&bench.at(50)), []);
+    assert_eq!(moved(&bench.ok(epoch(1, 1, 1, 1_000))), [token(1, 1)]);
+    for (trial, mult_adds, _) in &trials[1..] {
+        assert_eq!(moved(&bench.ok(epoch(*trial, 1, 1, *mult_adds))), [], "one is on its way");
+    }
+    assert_eq!(bench.state(1), running(1, 1, None));
+    let commands = bench.ok(ended(1, 1, AttemptEnd::Stopped));
+    assert_eq!(granted(&commands), [(2, vec![1])].into());
+    assert_eq!(bench.state(1), running(2, 2, None));
+    assert_eq!(bench.record(1).losses + bench.record(1).restarts, 0);
+}
+
+#[test]
+fn one_that_stopped_to_move_is_paused_if_somebody_asked_for_that() {
+    let mut bench = Bench::with(2);
+    bench.ok(submit(SIDE_BY_SIDE, &[(1, 1_000, Some(1)), (2, 600, Some(1)), (3, 600, Some(1))]));
+    bench.ok(Event::TrialPaused { trial: TrialId(2) });
+    assert_eq!(bench.state(2), running(1, 2, Some(StopReason::Pause)));
+    bench.ok(ended(2, 1, AttemptEnd::Stopped));
+    assert_eq!(bench.state(2), TrialState::Paused);
+    let held = bench.scheduler.worker(slot(2).worker).map(|view| view.slots[0].trials.clone());
+    assert_eq!(held, Some(vec![TrialId(3)]));
+}
