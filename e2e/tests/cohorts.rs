@@ -1,0 +1,73 @@
+//! Trials side by side on one slot, with scripted trainers.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use e2e::{Stage, attempts, wait_for};
+use std::collections::BTreeSet;
+
+const SIDE_BY_SIDE: &str = "resources: {packing: {max_trials_per_slot: 4}}";
+
+fn state(word: &str, attempts: u64) -> (String, u64) {
+    (word.to_owned(), attempts)
+}
+
+#[test]
+fn four_trials_share_a_slot_and_end_on_their_own() {
+    let stage = Stage::new();
+    let coordinator = stage.coordinator(None);
+    let script = "script: [{do: sleep, ms: 100}, {do: fail, message: not today, when: {alpha: 0.25, epoch: 2}}]";
+    stage.ask(&["submit", &stage.sweep("shared", "1, 0.75, 0.5, 0.25", 4, &format!("{script}\n{SIDE_BY_SIDE}"))]);
+    let worker = stage.worker(&coordinator.address, &[]);
+    wait_for("all four on its slot", || {
+        let told: serde_json::Value = serde_json::from_str(&stage.ask(&["workers", "--json"])).unwrap();
+        (told[0]["slots"][0]["trial_ids"].as_array()?.len() == 4).then_some(())
+    });
+    let events = stage.events("shared");
+    assert_eq!(
+        stage.states("shared"),
+        [state("completed", 1), state("completed", 1), state("completed", 1), state("failed", 1)]
+    );
+    assert_eq!(attempts(&events, 4), ["failed"]);
+    drop(worker);
+}
+
+#[test]
+fn whoever_kills_a_shared_trainer_ends_alone_and_nobody_else_is_blamed() {
+    let stage = Stage::new();
+    let coordinator = stage.coordinator(None);
+    let script = "script: [{do: sleep, ms: 20}, {do: crash, when: {alpha: 0.5, epoch: 2}}]\nmax_restarts: 1";
+    stage.ask(&["submit", &stage.sweep("poison", "1, 0.75, 0.5, 0.25", 3, &format!("{script}\n{SIDE_BY_SIDE}"))]);
+    let _worker = stage.worker(&coordinator.address, &[]);
+    let events = stage.events("poison");
+    let states: Vec<String> = stage.states("poison").into_iter().map(|(state, _)| state).collect();
+    assert_eq!(states, ["completed", "completed", "failed", "completed"]);
+    let ends = attempts(&events, 3);
+    let (together, alone) = ends.split_at(ends.len() - 2);
+    assert_eq!(alone, ["crashed", "crashed"], "max_restarts counts what it did alone: {ends:?}");
+    assert!(!together.is_empty() && together.iter().all(|end| *end == "crashed_together"), "{ends:?}");
+    for trial in [1, 2, 4] {
+        let ends = attempts(&events, trial);
+        assert_eq!(ends.iter().filter(|end| **end == "crashed").count(), 0, "trial {trial}: {ends:?}");
+        assert_eq!(ends.last().map(AsRef::as_ref), Some("completed"), "trial {trial}: {ends:?}");
+    }
+}
+
+#[test]
+fn a_worker_that_comes_later_takes_a_trial_over() {
+    let stage = Stage::new();
+    let coordinator = stage.coordinator_beating(None, "100");
+    let more = format!("script: [{{do: sleep, ms: 60}}]\n{SIDE_BY_SIDE}");
+    stage.ask(&["submit", &stage.sweep("spread", "1, 0.75", 40, &more)]);
+    let _first = stage.worker(&coordinator.address, &[]);
+    let watcher = stage.watch("spread");
+    watcher.until("an epoch", |event| event.is("epoch_finished", 1));
+    let _second = stage.worker(&coordinator.address, &[]);
+    let events = stage.events("spread");
+    let moved: Vec<u64> = [1, 2].into_iter().filter(|trial| attempts(&events, *trial).len() > 1).collect();
+    assert_eq!(moved.len(), 1, "one moves, one stays");
+    assert_eq!(attempts(&events, moved[0]), ["stopped", "completed"]);
+    let started = events.iter().filter(|event| event.is("attempt_started", moved[0]));
+    let workers: BTreeSet<u64> = started.map(|event| event.number("worker")).collect();
+    assert_eq!(workers.len(), 2, "it went on elsewhere");
+    let all: BTreeSet<(String, u64)> = stage.states("spread").into_iter().collect();
+    assert_eq!(all, [state("completed", 1), state("completed", 2)].into());
+}
