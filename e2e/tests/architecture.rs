@@ -101,7 +101,9 @@ const ROOMS: &[(&str, &[&str])] = &[
             "alpharho-gradients",
             "alpharho-images",
             "alpharho-telemetry",
+            "alpharho-agent",
             "alpharho-trainer",
+            "alpharho-trainer-scripted",
         ],
     ),
 ];

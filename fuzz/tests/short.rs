@@ -34,6 +34,16 @@ fn pipe() {
 }
 
 #[test]
+fn trainer() {
+    check("trainer", 5_000);
+}
+
+#[test]
+fn scripted() {
+    check("scripted", 3_000);
+}
+
+#[test]
 fn images() {
     check("images", 1_500);
 }
@@ -61,6 +71,17 @@ fn gradients() {
 #[test]
 fn every_target_is_here() {
     let names: Vec<&str> = DOORS.iter().map(|door| door.name).collect();
-    let here = ["sweep-file", "messages", "pipe", "images", "data-sets", "checkpoints", "coordinator", "gradients"];
+    let here = [
+        "sweep-file",
+        "messages",
+        "pipe",
+        "trainer",
+        "scripted",
+        "images",
+        "data-sets",
+        "checkpoints",
+        "coordinator",
+        "gradients",
+    ];
     assert_eq!(names, here);
 }
