@@ -154,7 +154,8 @@ pub(crate) struct Driver {
     /// Workers that were lost or came back.
     history: History,
     sessions: BTreeMap<u64, Session>,
-    guests: BTreeMap<WorkerId, Guest>,
+    /// Boxed, as nodes of a map are half empty.
+    guests: BTreeMap<WorkerId, Box<Guest>>,
     /// Attempts that their own trainers ended, the last few: told again, they were not acknowledged in time.
     ended: BTreeSet<Token>,
     /// Tokens whose refusal watchers have been told of, the last few.

@@ -6,6 +6,7 @@ use crate::{Coordinator, Happened, Process, Proxy, Random, Stage, Watcher, Way, 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -287,7 +288,9 @@ impl<'a> Cast<'a> {
         for worker in &mut self.leaving {
             let status = worker.wait();
             // 4: the coordinator was away. 130: asked twice.
-            if !matches!(status.code(), Some(0 | 4 | 130)) {
+            // By the signal itself: asked before it had begun, as it looks for libtorch first.
+            let had_not_begun = status.signal() == Some(Signal::TERM.as_raw()) && worker.written().is_empty();
+            if !matches!(status.code(), Some(0 | 4 | 130)) && !had_not_begun {
                 problems.push(format!("a worker ended with {status}: {}", worker.written()));
             }
         }

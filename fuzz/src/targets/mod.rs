@@ -26,7 +26,7 @@ pub const DOORS: &[Door] = &[
     Door { name: "messages", limits: limits(16, 64), round: 1, open: messages::open },
     Door { name: "pipe", limits: limits(16, 64), round: 1, open: pipe::open },
     Door { name: "trainer", limits: limits(16, 64), round: 1, open: trainer::open },
-    Door { name: "scripted", limits: limits(1, 4), round: 1, open: scripted::open },
+    Door { name: "scripted", limits: limits(16, 64), round: 1, open: scripted::open },
     // As the decoder's own limit says, and a copy with other channels.
     Door { name: "images", limits: limits(864, 1_300), round: 1, open: images::open },
     Door { name: "data-sets", limits: limits(128, 256), round: 1, open: data_sets::open },

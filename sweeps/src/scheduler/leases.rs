@@ -93,7 +93,7 @@ impl Scheduler {
             slots.insert(index, slot);
         }
         self.deadlines.insert((deadline, worker));
-        self.hosts.entry(host.clone()).or_default().insert(worker);
+        self.hosts.insert((host.clone(), worker));
         let session = Some(session);
         self.workers.insert(worker, Worker { host, session, attached: true, draining, deadline, trust, slots });
         self.refresh_slots(worker);
@@ -215,12 +215,7 @@ impl Scheduler {
     }
 
     fn leave_host(&mut self, worker: WorkerId, host: &str) {
-        if let Some(workers) = self.hosts.get_mut(host) {
-            workers.remove(&worker);
-            if workers.is_empty() {
-                self.hosts.remove(host);
-            }
-        }
+        self.hosts.remove(&(host.to_owned(), worker));
     }
 
     fn check_session(&self, worker: WorkerId, session: u64) -> Result<(), Refusal> {

@@ -51,7 +51,7 @@ pub struct Scheduler {
     /// Workers that hold a lease or may be given one. Lost ones and those that left are forgotten.
     workers: BTreeMap<WorkerId, Worker>,
     /// The workers of each host.
-    hosts: BTreeMap<String, BTreeSet<WorkerId>>,
+    hosts: BTreeSet<(String, WorkerId)>,
     /// When each worker's leases end, soonest first.
     deadlines: BTreeSet<(Millis, WorkerId)>,
     /// When each worker that is set aside is tried again, soonest first.
@@ -92,7 +92,7 @@ impl Scheduler {
             sweep_by_name: BTreeMap::new(),
             trials: BTreeMap::new(),
             workers: BTreeMap::new(),
-            hosts: BTreeMap::new(),
+            hosts: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             set_aside: BTreeSet::new(),
             held: None,

@@ -299,6 +299,11 @@ impl Scheduler {
         picked
     }
 
+    fn workers_of<'a>(&'a self, host: &'a str) -> impl Iterator<Item = WorkerId> + 'a {
+        let from = self.hosts.range((host.to_owned(), WorkerId(0))..);
+        from.take_while(move |(of, _)| of == host).map(|&(_, worker)| worker)
+    }
+
     /// The fastest free slot for another replica of that trial.
     fn slot_for(&self, trial: TrialId) -> Option<SlotId> {
         if !self.fleet.has_free() {
@@ -308,11 +313,10 @@ impl Scheduler {
         if !is_loopback(address) {
             return self.fastest_free(|slot| self.may_join(trial, slot)).map(|(_, slot)| slot);
         }
-        let workers = self.hosts.get(&chief.host)?.iter();
-        let slots = workers.flat_map(|worker| {
-            let slots = self.workers.get(worker).into_iter().flat_map(|known| &known.slots);
+        let slots = self.workers_of(&chief.host).flat_map(|worker| {
+            let slots = self.workers.get(&worker).into_iter().flat_map(|known| &known.slots);
             let free = slots.filter(|(_, slot)| matches!(slot.place, Place::Free { .. }));
-            free.map(|(&index, _)| SlotId { worker: *worker, index })
+            free.map(move |(&index, _)| SlotId { worker, index })
         });
         let slots = slots.filter(|&slot| self.may_join(trial, slot));
         slots.max_by_key(|&slot| (self.slot_speed(slot), Reverse(slot)))
@@ -325,8 +329,7 @@ impl Scheduler {
             return self.pick_surplus(1, |slot| self.may_join(trial, slot)).pop();
         }
         // One host has few slots, all others may have many.
-        let workers = self.hosts.get(&chief.host)?.iter();
-        let slots = workers.flat_map(|&worker| {
+        let slots = self.workers_of(&chief.host).flat_map(|worker| {
             let known = self.workers.get(&worker).filter(|known| known.is_usable());
             let slots = known.into_iter().flat_map(|known| &known.slots);
             slots.filter_map(move |(&index, slot)| Some((slot.lease.as_ref()?.replica()?, SlotId { worker, index })))
@@ -517,14 +520,11 @@ impl Scheduler {
             }
         }
         assert_eq!((wishes, with_surplus), (self.wishes.len(), self.surplus.len()), "wishes, and replicas to spare");
-        for (host, workers) in &self.hosts {
-            assert!(!workers.is_empty(), "a host without workers");
-            for worker in workers {
-                assert_eq!(self.workers.get(worker).map(|known| &known.host), Some(host), "host of {worker}");
-            }
+        for (host, worker) in &self.hosts {
+            assert_eq!(self.workers.get(worker).map(|known| &known.host), Some(host), "host of {worker}");
         }
         let attached = self.workers.values().filter(|worker| worker.session.is_some()).count();
-        assert_eq!(self.hosts.values().map(BTreeSet::len).sum::<usize>(), attached, "workers by host");
+        assert_eq!(self.hosts.len(), attached, "workers by host");
     }
 }
 
