@@ -4,6 +4,8 @@ use super::files;
 use crate::dice::Dice;
 use crate::run::Target;
 use crate::spoil::spoil;
+use serde_json::json;
+use sweeps::spec::model::Data;
 
 const BYTES_MAX: usize = 64 << 10;
 const WORDS: &[&[u8]] = &[
@@ -63,7 +65,7 @@ impl Target for Images {
             Ok(image) => {
                 let bytes = u64::from(image.width) * u64::from(image.height) * u64::from(image.channels);
                 if image.bytes.len() as u64 == bytes && bytes > 0 {
-                    Ok(true)
+                    shown(case).map(|()| true)
                 } else {
                     Err(format!("{} × {} pixels have {} bytes", image.width, image.height, image.bytes.len()))
                 }
@@ -71,6 +73,23 @@ impl Target for Images {
             Err(reason) if reason.is_empty() => Err("it was refused without a word".to_owned()),
             Err(_) => Ok(false),
         }
+    }
+}
+
+/// As a stream shows it: the same pixels, whether it is decoded in part or whole.
+fn shown(case: &[u8]) -> Result<(), String> {
+    let number = case.iter().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(*byte)));
+    let data = json!({"format": "image_folder", "train": "t", "validation": {"fraction": 0.5}, "classes": 2,
+        "crop": {"area": [0.05, 1.0], "aspect": [0.5, 2.0]}});
+    let data: Data = serde_json::from_value(data).map_err(|error| error.to_string())?;
+    let show = |whole| {
+        let look = |width, height| ::images::augmentation(1, 0, number, width, height, &data);
+        ::images::show(case, 8 << (number % 6), &[24, 7], whole, look)
+    };
+    match (show(false), show(true)) {
+        (Ok(part), Ok(whole)) if part == whole => Ok(()),
+        (Ok(_), Ok(_)) => Err("a part has other pixels than the whole".to_owned()),
+        (part, whole) => Err(format!("decoded, but not shown: {:?}, {:?}", part.err(), whole.err())),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Decoded images kept in memory, as far as a budget of bytes reaches.
 
 use super::decode::Decoded;
+use super::jpeg::{Header, Planes};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,35 +14,42 @@ impl Budget {
         Self(AtomicU64::new(bytes))
     }
 
-    fn take(&self, bytes: u64) -> bool {
+    pub(super) fn take(&self, bytes: u64) -> bool {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
     }
 
-    fn give(&self, bytes: u64) {
+    pub(super) fn give(&self, bytes: u64) {
         self.0.fetch_add(bytes, Ordering::Relaxed);
     }
+}
+
+/// An image in memory.
+#[derive(Debug)]
+pub(super) enum Picture {
+    /// Upright.
+    Pixels(Decoded),
+    /// As stored.
+    Planes(Box<Header>, Planes),
 }
 
 /// One place an image. Nothing is ever thrown out: with each image wanted once an epoch, what came first is
 /// as good to keep as anything else.
 #[derive(Debug)]
-pub(super) struct Cache(Vec<OnceLock<Decoded>>);
+pub(super) struct Cache(Vec<OnceLock<Picture>>);
 
 impl Cache {
     pub(super) fn new(count: usize) -> Self {
         Self(std::iter::repeat_with(OnceLock::new).take(count).collect())
     }
 
-    pub(super) fn get(&self, index: usize) -> Option<&Decoded> {
+    pub(super) fn get(&self, index: usize) -> Option<&Picture> {
         self.0.get(index)?.get()
     }
 
-    /// Keeps the image if the budget allows, else gives it back.
-    pub(super) fn keep(&self, index: usize, image: Decoded, budget: &Budget) -> Result<(), Decoded> {
-        let bytes = image.bytes.len() as u64;
-        match self.0.get(index) {
-            Some(place) if budget.take(bytes) => place.set(image).inspect_err(|_| budget.give(bytes)),
-            _ => Err(image),
+    /// Keeps an image for which `bytes` of the budget were taken; what is there already stays.
+    pub(super) fn keep(&self, index: usize, image: Picture, bytes: u64, budget: &Budget) {
+        if self.0.get(index).is_none_or(|place| place.set(image).is_err()) {
+            budget.give(bytes);
         }
     }
 }
@@ -50,18 +58,22 @@ impl Cache {
 mod tests {
     use super::*;
 
-    fn image(bytes: usize) -> Decoded {
-        Decoded { width: bytes as u32, height: 1, channels: 1, bytes: vec![7; bytes].into() }
+    fn image(bytes: usize) -> Picture {
+        Picture::Pixels(Decoded { width: bytes as u32, height: 1, channels: 1, bytes: vec![7; bytes].into() })
     }
 
     #[test]
     fn keeps_what_the_budget_allows() {
         let (cache, budget) = (Cache::new(3), Budget::new(10));
-        assert!(cache.keep(0, image(6), &budget).is_ok());
-        assert_eq!(cache.keep(1, image(6), &budget).unwrap_err().bytes.len(), 6);
-        assert!(cache.keep(0, image(4), &budget).is_err(), "it is there already");
-        assert!(cache.keep(2, image(4), &budget).is_ok(), "what was refused was given back");
-        assert_eq!(cache.get(0).unwrap().bytes.len(), 6);
+        assert!(budget.take(6));
+        cache.keep(0, image(6), 6, &budget);
+        assert!(!budget.take(6));
+        assert!(budget.take(4));
+        cache.keep(0, image(4), 4, &budget);
+        assert!(matches!(cache.get(0), Some(Picture::Pixels(image)) if image.bytes.len() == 6), "it was there already");
+        assert!(budget.take(4), "what was not kept was given back");
+        cache.keep(9, image(4), 4, &budget);
+        assert!(budget.take(4), "and what has no place");
         assert!(cache.get(1).is_none() && cache.get(9).is_none());
     }
 }

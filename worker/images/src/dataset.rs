@@ -1,12 +1,16 @@
 //! A data set, opened, checked and split; its pixels are read when they are asked for.
 
-use super::cache::{Budget, Cache};
-use super::decode::{View, decode_file};
+use super::cache::{Budget, Cache, Picture};
+use super::decode::{decode, read_image, usual_jpeg};
+use super::draw::Augmentation;
 use super::error::DataError;
+use super::jpeg::Region;
+use super::render::{Plan, Renderer, Targets};
 use super::sources::{self, Found, Store};
 use proto::link::DataPlaces;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use sweeps::spec::model::Data;
 
@@ -51,6 +55,8 @@ pub struct Set {
     store: Store,
     /// Decoded files, by index; empty where all pixels are in memory already.
     cache: Cache,
+    /// Whether a file was once decoded to its end. From then on only as much is read of it as is looked at.
+    sound: Vec<AtomicBool>,
 }
 
 /// One image.
@@ -69,7 +75,8 @@ pub struct Sample {
 impl Set {
     pub(super) fn new(samples: Vec<Sample>, store: Store) -> Self {
         let cached = if matches!(store, Store::Files { .. }) { samples.len() } else { 0 };
-        Self { samples, store, cache: Cache::new(cached) }
+        let sound = std::iter::repeat_with(AtomicBool::default).take(cached).collect();
+        Self { samples, store, cache: Cache::new(cached), sound }
     }
 }
 
@@ -128,30 +135,83 @@ impl Dataset {
         Ok(new)
     }
 
-    /// Shows `use_pixels` an image. The error says what is wrong with it, without its name.
-    pub(super) fn with_pixels<T>(
+    /// Puts an image into its place in each resolution's buffer. `look_of`: by the upright image's width and height.
+    /// What is put there does not depend on what is kept in memory. The error says what is wrong with the image, without its name.
+    pub(super) fn draw(
         &self,
         side: Side,
         index: u32,
-        use_pixels: impl FnOnce(View<'_>) -> Result<T, String>,
-    ) -> Result<T, String> {
+        look_of: impl Fn(u32, u32) -> Augmentation,
+        renderer: &mut Renderer,
+        targets: &mut Targets<'_>,
+    ) -> Result<(), String> {
         let set = self.set(side);
         let at = index as usize;
         let sample = set.samples.get(at).ok_or_else(|| format!("there is no sample {index}"))?;
         let root = match &set.store {
-            Store::Memory(packed) => return use_pixels(packed.view(sample.slot)?),
+            Store::Memory(packed) => {
+                let view = packed.view(sample.slot)?;
+                return renderer.pixels(view, &look_of(view.width, view.height), targets);
+            }
             Store::Files { root } => root,
         };
-        if let Some(image) = set.cache.get(at) {
-            return use_pixels(image.view());
+        match set.cache.get(at) {
+            Some(Picture::Pixels(image)) => {
+                return renderer.pixels(image.view(), &look_of(image.width, image.height), targets);
+            }
+            Some(Picture::Planes(header, planes)) => {
+                let plan = Plan::new(header, targets, &look_of);
+                if plan.region.is_full_size() {
+                    return renderer.planes(planes, header, &plan, targets);
+                }
+            }
+            None => {}
         }
-        let image = decode_file(&root.join(&sample.name))?;
-        let result = use_pixels(image.view());
-        if result.is_ok() {
-            // What does not fit is decoded again next time.
-            drop(set.cache.keep(at, image, &self.budget));
+        let mut file = std::mem::take(&mut renderer.file);
+        let drawn = read_image(&root.join(&sample.name), &mut file)
+            .and_then(|()| self.draw_file(set, at, &file, look_of, renderer, targets));
+        renderer.file = file;
+        drawn
+    }
+
+    fn draw_file(
+        &self,
+        set: &Set,
+        at: usize,
+        file: &[u8],
+        look_of: impl Fn(u32, u32) -> Augmentation,
+        renderer: &mut Renderer,
+        targets: &mut Targets<'_>,
+    ) -> Result<(), String> {
+        if let Some(header) = usual_jpeg(renderer, file) {
+            let plan = Plan::new(&header, targets, &look_of);
+            let is_sound = set.sound.get(at).is_some_and(|sound| sound.load(Ordering::Relaxed));
+            let whole = Region::whole(&header);
+            let bytes = whole.bytes(&header);
+            let keeps = plan.region.is_full_size() && set.cache.get(at).is_none() && self.budget.take(bytes);
+            let region = if keeps { &whole } else { &plan.region };
+            let drawn = renderer.jpeg(file, &header, &plan, (region, !is_sound), targets);
+            if keeps && drawn == Ok(Ok(())) {
+                let planes = renderer.jpeg.take_planes();
+                set.cache.keep(at, Picture::Planes(Box::new(header), planes), bytes, &self.budget);
+            } else if keeps {
+                self.budget.give(bytes);
+            }
+            if let Ok(drawn) = drawn {
+                if let Some(sound) = set.sound.get(at) {
+                    sound.store(true, Ordering::Relaxed);
+                }
+                return drawn;
+            }
         }
-        result
+        let image = decode(file)?;
+        renderer.pixels(image.view(), &look_of(image.width, image.height), targets)?;
+        let bytes = image.bytes.len() as u64;
+        // What does not fit is decoded again next time.
+        if self.budget.take(bytes) {
+            set.cache.keep(at, Picture::Pixels(image), bytes, &self.budget);
+        }
+        Ok(())
     }
 }
 

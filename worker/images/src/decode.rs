@@ -1,6 +1,8 @@
 //! One image file → upright 8-bit pixels, grey or RGB.
 
-use super::files::read_file;
+use super::files::read_file_into;
+use super::jpeg::Header;
+use super::render::Renderer;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use std::io::Cursor;
 use std::panic::catch_unwind;
@@ -43,9 +45,16 @@ impl Decoded {
     }
 }
 
-/// Reads and decodes a file. The error says what is wrong, without the file's name.
-pub(super) fn decode_file(path: &Path) -> Result<Decoded, String> {
-    decode(&read_file(path, FILE_BYTES_MAX).map_err(|error| error.to_string())?)
+/// Reads a file. The error says what is wrong, without the file's name.
+pub(super) fn read_image(path: &Path, file: &mut Vec<u8>) -> Result<(), String> {
+    read_file_into(path, FILE_BYTES_MAX, file).map_err(|error| error.to_string())
+}
+
+/// The header of a whole JPEG of the usual kind, which is decoded in part. None: [`decode`] says what it is.
+pub(super) fn usual_jpeg(renderer: &mut Renderer, file: &[u8]) -> Option<Header> {
+    let header = renderer.jpeg.header(file).ok()?;
+    let pixels = u64::from(header.width) * u64::from(header.height);
+    (pixels <= PIXELS_MAX && jpeg_has_end(file)).then_some(header)
 }
 
 /// Decodes JPEG, PNG or WebP, told apart by their first bytes: names lie (ImageNet has a PNG named `.JPEG`).

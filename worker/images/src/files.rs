@@ -16,12 +16,19 @@ pub(super) fn open_file(path: &Path) -> io::Result<File> {
 /// Reads a plain file whole.
 pub(super) fn read_file(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open_file(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    read_file_into(path, bytes_max, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// The same into a buffer that is used again.
+pub(super) fn read_file_into(path: &Path, bytes_max: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+    bytes.clear();
+    open_file(path)?.take(bytes_max + 1).read_to_end(bytes)?;
     if bytes.len() as u64 > bytes_max {
         let problem = format!("it is larger than the {bytes_max} bytes that are read");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
     }
-    Ok(bytes)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -32,7 +32,11 @@ mod decode;
 mod draw;
 mod error;
 mod files;
+mod jpeg;
+mod planar;
 mod render;
+mod resample;
+mod show;
 mod sources;
 mod stream;
 
@@ -43,4 +47,5 @@ pub use dataset::{CACHE_BYTES, Dataset, Sample, Set, Side};
 pub use decode::{Decoded, decode};
 pub use draw::{Augmentation, Rect, augmentation, epoch_order, evaluation};
 pub use error::DataError;
+pub use show::show;
 pub use stream::{Batch, Pixels, Stream, StreamOptions, eval_stream, train_stream, train_stream_on_demand};

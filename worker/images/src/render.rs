@@ -1,18 +1,108 @@
 //! A part of an image → ρ × ρ × 3 bytes. Buffers are kept from one image to the next.
 
 use super::decode::View;
-use super::draw::Augmentation;
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use super::draw::{Augmentation, Rect};
+use super::jpeg::{Decoder, Header, NotOurs, Planes, Region};
+use super::planar::{PlanarRenderer, as_stored};
+use super::stream::Pixels;
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
 /// One for each thread.
 #[derive(Debug, Default)]
 pub(super) struct Renderer {
     resizer: Resizer,
     grey: Vec<u8>,
+    pub(super) jpeg: Decoder,
+    planar: PlanarRenderer,
+    /// The last file that was read.
+    pub(super) file: Vec<u8>,
+}
+
+/// Where an image goes: place `place` of each resolution's buffer.
+pub(super) struct Targets<'a> {
+    pub(super) images: &'a mut [Pixels],
+    pub(super) place: usize,
+    /// As far as a crop keeps so many pixels on both sides it is shrunk while it is decoded.
+    pub(super) base: u32,
+}
+
+impl Targets<'_> {
+    fn each(&mut self, mut put: impl FnMut(u32, &mut [u8]) -> Result<(), String>) -> Result<(), String> {
+        for Pixels { resolution, bytes } in &mut *self.images {
+            let size = image_bytes(*resolution);
+            put(*resolution, bytes.get_mut(self.place * size..(self.place + 1) * size).ok_or("its batch is full")?)?;
+        }
+        Ok(())
+    }
+
+    fn smallest(&self) -> u32 {
+        self.images.iter().map(|pixels| pixels.resolution).min().unwrap_or(1)
+    }
+}
+
+/// Bytes of an image of a resolution.
+pub(super) fn image_bytes(resolution: u32) -> usize {
+    resolution as usize * resolution as usize * 3
+}
+
+/// How a JPEG is looked at.
+#[derive(Debug)]
+pub(super) struct Plan {
+    look: Augmentation,
+    /// As stored.
+    crop: Rect,
+    /// What of it must be decoded.
+    pub(super) region: Region,
+}
+
+impl Plan {
+    /// `look_of`: by the upright image's width and height.
+    pub(super) fn new(header: &Header, targets: &Targets<'_>, look_of: impl FnOnce(u32, u32) -> Augmentation) -> Self {
+        let (width, height) = header.upright();
+        let look = look_of(width, height);
+        let crop = as_stored(&look.crop, header.orientation, header.width, header.height);
+        let region = Region::of(header, &crop, targets.base, targets.smallest());
+        Self { look, crop, region }
+    }
 }
 
 impl Renderer {
+    /// Decodes and renders a JPEG: what the plan needs, or (`region`) more.
+    pub(super) fn jpeg(
+        &mut self,
+        file: &[u8],
+        header: &Header,
+        plan: &Plan,
+        (region, whole_scan): (&Region, bool),
+        targets: &mut Targets<'_>,
+    ) -> Result<Result<(), String>, NotOurs> {
+        let planes = self.jpeg.decode(file, header, region, whole_scan)?;
+        Ok(paint(&mut self.planar, planes, header, plan, targets))
+    }
+
+    /// Renders what was decoded before.
+    pub(super) fn planes(
+        &mut self,
+        planes: &Planes,
+        header: &Header,
+        plan: &Plan,
+        targets: &mut Targets<'_>,
+    ) -> Result<(), String> {
+        paint(&mut self.planar, planes, header, plan, targets)
+    }
+
+    /// Renders pixels.
+    pub(super) fn pixels(
+        &mut self,
+        image: View<'_>,
+        look: &Augmentation,
+        targets: &mut Targets<'_>,
+    ) -> Result<(), String> {
+        targets.each(|resolution, out| self.render(image, look, resolution, out))
+    }
+
     /// Crops, resizes (bilinear, averaging where it shrinks), mirrors, and shifts the colours of one image.
     /// `out`: ρ × ρ × 3 bytes.
     pub(super) fn render(
@@ -27,7 +117,7 @@ impl Renderer {
         if image.channels == 1 {
             let mut grey = std::mem::take(&mut self.grey);
             grey.resize(side * side, 0);
-            let resized = self.resize(image, look, resolution, PixelType::U8, &mut grey);
+            let resized = self.resize::<U8>(image, look, resolution, &mut grey);
             if resized.is_ok() {
                 // Saturation leaves grey as it is.
                 brighten(&mut grey, shift);
@@ -36,7 +126,7 @@ impl Renderer {
             self.grey = grey;
             return resized;
         }
-        self.resize(image, look, resolution, PixelType::U8x3, out)?;
+        self.resize::<U8x3>(image, look, resolution, out)?;
         if look.flip {
             flip(out, side);
         }
@@ -48,23 +138,33 @@ impl Renderer {
         Ok(())
     }
 
-    fn resize(
+    /// Typed, so that only two of the library's many kinds of pixels are compiled.
+    fn resize<P: PixelTrait>(
         &mut self,
         image: View<'_>,
         look: &Augmentation,
         resolution: u32,
-        pixels: PixelType,
         out: &mut [u8],
     ) -> Result<(), String> {
-        let source = ImageRef::new(image.width, image.height, image.bytes, pixels).map_err(text)?;
-        let mut target = Image::from_slice_u8(resolution, resolution, out, pixels).map_err(text)?;
+        let source = TypedImageRef::<P>::from_buffer(image.width, image.height, image.bytes).map_err(text)?;
+        let mut target = TypedImage::<P>::from_buffer(resolution, resolution, out).map_err(text)?;
         let crop = look.crop;
         let options = ResizeOptions::new()
             .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
             .crop(crop.left, crop.top, crop.width, crop.height)
             .use_alpha(false);
-        self.resizer.resize(&source, &mut target, &options).map_err(text)
+        self.resizer.resize_typed(&source, &mut target, &options).map_err(text)
     }
+}
+
+fn paint(
+    planar: &mut PlanarRenderer,
+    planes: &Planes,
+    header: &Header,
+    plan: &Plan,
+    targets: &mut Targets<'_>,
+) -> Result<(), String> {
+    targets.each(|resolution, out| planar.render(planes, header.orientation, &plan.crop, &plan.look, resolution, out))
 }
 
 fn text(error: impl std::error::Error) -> String {

@@ -8,7 +8,7 @@
 use super::dataset::{Dataset, Side};
 use super::draw::{augmentation, epoch_order, evaluation};
 use super::error::DataError;
-use super::render::Renderer;
+use super::render::{Renderer, Targets, image_bytes};
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,6 +16,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+
+/// The resolution of the paper's largest cell. Trials of no higher one have the same pixels whoever shares their stream;
+/// those of a higher one, when they share it with trials of the same highest.
+const BASE_MIN: u32 = 224;
 
 /// What to stream, and how.
 #[derive(Clone, Debug)]
@@ -113,6 +117,8 @@ struct Work {
     side: Side,
     order: Vec<u32>,
     options: StreamOptions,
+    /// Photographs are shrunk while they are decoded as far as a crop keeps so many pixels on both sides.
+    base: u32,
     stop: AtomicBool,
 }
 
@@ -140,7 +146,8 @@ impl Stream {
         batches: Option<usize>,
     ) -> Self {
         let threads_wanted = options.threads.max(1).min(batches.unwrap_or(usize::MAX));
-        let work = Work { dataset: dataset.clone(), side, order, options, stop: AtomicBool::new(false) };
+        let base = options.resolutions.iter().copied().fold(BASE_MIN, u32::max);
+        let work = Work { dataset: dataset.clone(), side, order, options, base, stop: AtomicBool::new(false) };
         let work = Arc::new(work);
         // Tickets bound the batches; so nobody ever waits to send.
         let (tickets, tickets_out) = crossbeam_channel::unbounded();
@@ -303,22 +310,12 @@ impl Work {
     fn draw(&self, index: u32, place: usize, images: &mut [Pixels], renderer: &mut Renderer) -> Result<i64, String> {
         let Self { dataset, side, options, .. } = self;
         let settings = &dataset.settings;
-        dataset.with_pixels(*side, index, |image| {
-            let look = match side {
-                Side::Train => augmentation(settings.seed, options.epoch, index, image.width, image.height, settings),
-                Side::Validation => evaluation(image.width, image.height, settings.evaluation_crop),
-            };
-            for Pixels { resolution, bytes } in images {
-                let size = image_bytes(*resolution);
-                renderer.render(image, &look, *resolution, &mut bytes[place * size..][..size])?;
-            }
-            Ok(())
-        })?;
+        let look_of = |width, height| match side {
+            Side::Train => augmentation(settings.seed, options.epoch, index, width, height, settings),
+            Side::Validation => evaluation(width, height, settings.evaluation_crop),
+        };
+        dataset.draw(*side, index, look_of, renderer, &mut Targets { images, place, base: self.base })?;
         let sample = dataset.set(*side).samples.get(index as usize).ok_or("there is no such sample")?;
         Ok(i64::from(sample.label))
     }
-}
-
-fn image_bytes(resolution: u32) -> usize {
-    resolution as usize * resolution as usize * 3
 }

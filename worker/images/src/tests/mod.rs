@@ -3,6 +3,7 @@
 mod decoding;
 mod files;
 mod packed;
+mod partly;
 mod real;
 mod streams;
 

@@ -1,5 +1,6 @@
 //! IDX and CIFAR, from bytes.
 
+use super::super::sources::Store;
 use super::*;
 use flate2::write::GzEncoder;
 use std::io::Write;
@@ -20,9 +21,10 @@ fn idx(count: u8) -> (Vec<u8>, Vec<u8>) {
 }
 
 fn pixels(dataset: &Dataset, side: Side, index: u32) -> (u32, u32, u8, Vec<u8>) {
-    let seen =
-        dataset.with_pixels(side, index, |view| Ok((view.width, view.height, view.channels, view.bytes.to_vec())));
-    seen.unwrap()
+    let set = dataset.set(side);
+    let Store::Memory(packed) = set.store() else { panic!("not in memory") };
+    let view = packed.view(set.samples[index as usize].slot).unwrap();
+    (view.width, view.height, view.channels, view.bytes.to_vec())
 }
 
 #[test]

@@ -1,0 +1,176 @@
+//! Luma and chroma of a part of an image → ρ × ρ × 3 bytes.
+
+use crate::draw::{Augmentation, Rect};
+use crate::jpeg::{Planes, is_on_its_side};
+use crate::resample::{Resampler, Span, line_bytes};
+use image::metadata::Orientation;
+
+/// One for each thread.
+#[derive(Debug, Default)]
+pub(crate) struct PlanarRenderer {
+    resampler: Resampler,
+    /// Each ρ × ρ: luma, chroma.
+    small: [Vec<u8>; 3],
+    row: Vec<u8>,
+}
+
+/// How stored pixels become upright ones: sides swapped, then mirrored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Turn {
+    swap: bool,
+    mirror_x: bool,
+    mirror_y: bool,
+}
+
+impl Turn {
+    fn of(orientation: Orientation) -> Self {
+        let (mirror_x, mirror_y) = match orientation {
+            Orientation::NoTransforms | Orientation::Rotate90FlipH => (false, false),
+            Orientation::FlipHorizontal | Orientation::Rotate270 => (true, false),
+            Orientation::FlipVertical | Orientation::Rotate90 => (false, true),
+            Orientation::Rotate180 | Orientation::Rotate270FlipH => (true, true),
+        };
+        Self { swap: is_on_its_side(orientation), mirror_x, mirror_y }
+    }
+}
+
+/// A crop of an upright image as it lies in the stored one of `width` × `height`.
+pub(crate) fn as_stored(crop: &Rect, orientation: Orientation, width: u32, height: u32) -> Rect {
+    let Turn { swap, mirror_x, mirror_y } = Turn::of(orientation);
+    let Rect { left, top, width: across, height: down } = *crop;
+    let (left, top, across, down) = if swap { (top, left, down, across) } else { (left, top, across, down) };
+    Rect {
+        left: if mirror_x { f64::from(width) - left - across } else { left },
+        top: if mirror_y { f64::from(height) - top - down } else { top },
+        width: across,
+        height: down,
+    }
+}
+
+impl PlanarRenderer {
+    /// As [`crate::render::Renderer::render`]; `crop` as stored.
+    pub(crate) fn render(
+        &mut self,
+        planes: &Planes,
+        orientation: Orientation,
+        crop: &Rect,
+        look: &Augmentation,
+        resolution: u32,
+        out: &mut [u8],
+    ) -> Result<(), String> {
+        let side = resolution as usize;
+        for (plane, small) in planes.0.iter().zip(&mut self.small) {
+            let (across, down) = (f64::from(plane.pixel.0), f64::from(plane.pixel.1));
+            let across = Span { start: crop.left / across, size: crop.width / across };
+            let down = Span { start: crop.top / down, size: crop.height / down };
+            let resized = self.resampler.resize(plane, across, down, side, small);
+            resized.ok_or("it was decoded in too small a part")?;
+        }
+        let Turn { swap, mirror_x, mirror_y } = Turn::of(orientation);
+        let mix = Mix::of(look);
+        let line = line_bytes(side);
+        let [luma, blue, red] = &mut self.small;
+        for (row, luma) in luma.chunks_exact_mut(line).enumerate().take(side) {
+            let luma = &mut luma[..side];
+            let is_backwards = !swap && mirror_x != look.flip;
+            let chroma = match planes.0.len() {
+                3 => {
+                    let range = row * line..row * line + side;
+                    Some([&mut blue[range.clone()], &mut red[range]])
+                }
+                _ => None,
+            };
+            let at = if mirror_y { side - 1 - row } else { row };
+            if is_backwards {
+                luma.reverse();
+            }
+            self.row.resize(side * 3, 0);
+            let target = if swap { &mut self.row[..] } else { &mut out[at * side * 3..][..side * 3] };
+            match chroma {
+                Some([blue, red]) => {
+                    if is_backwards {
+                        blue.reverse();
+                        red.reverse();
+                    }
+                    colour(&mix, luma, blue, red, target);
+                }
+                None => grey(&mix, luma, target),
+            }
+            if swap {
+                let column = if look.flip { side - 1 - at } else { at };
+                let pixels = out.as_chunks_mut::<3>().0;
+                for (x, pixel) in self.row.as_chunks::<3>().0.iter().enumerate() {
+                    let row = if mirror_x { side - 1 - x } else { x };
+                    pixels[row * side + column] = *pixel;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bits behind the point in [`Mix`].
+const POINT: u32 = 10;
+
+/// JFIF's conversion with brightness and saturation in it: shifting luma and stretching chroma is just what they are.
+struct Mix {
+    /// Added to each channel, with half a step for rounding.
+    shift: i32,
+    red_of_red: i16,
+    green_of_blue: i16,
+    green_of_red: i16,
+    blue_of_blue: i16,
+}
+
+impl Mix {
+    fn of(look: &Augmentation) -> Self {
+        let point = f64::from(1 << POINT);
+        // A saturation is at most 10, so these fit.
+        let factor = |of: f64| (of * look.saturation * point).round() as i16;
+        Self {
+            shift: (look.brightness * 255.0 * point).round() as i32 + (1 << (POINT - 1)),
+            red_of_red: factor(1.402),
+            green_of_blue: factor(-0.344_136),
+            green_of_red: factor(-0.714_136),
+            blue_of_blue: factor(1.772),
+        }
+    }
+}
+
+fn colour(mix: &Mix, luma: &[u8], blue: &[u8], red: &[u8], out: &mut [u8]) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        #[target_feature(enable = "avx2")]
+        fn fast(mix: &Mix, luma: &[u8], blue: &[u8], red: &[u8], out: &mut [u8]) {
+            colour_plain(mix, luma, blue, red, out);
+        }
+        #[expect(unsafe_code, reason = "AVX2")]
+        // SAFETY: the processor was just asked for AVX2.
+        return unsafe { fast(mix, luma, blue, red, out) };
+    }
+    colour_plain(mix, luma, blue, red, out);
+}
+
+#[inline(always)]
+fn colour_plain(mix: &Mix, luma: &[u8], blue: &[u8], red: &[u8], out: &mut [u8]) {
+    let out = out.as_chunks_mut::<3>().0;
+    let count = luma.len().min(blue.len()).min(red.len()).min(out.len());
+    let (luma, blue, red, out) = (&luma[..count], &blue[..count], &red[..count], &mut out[..count]);
+    for at in 0..count {
+        let luma = (i32::from(luma[at]) << POINT) + mix.shift;
+        let (blue, red) = (i32::from(blue[at]) - 128, i32::from(red[at]) - 128);
+        let channel = |value: i32| (value >> POINT).clamp(0, 255) as u8;
+        out[at] = [
+            channel(luma + red * i32::from(mix.red_of_red)),
+            channel(luma + blue * i32::from(mix.green_of_blue) + red * i32::from(mix.green_of_red)),
+            channel(luma + blue * i32::from(mix.blue_of_blue)),
+        ];
+    }
+}
+
+/// Saturation leaves grey as it is.
+fn grey(mix: &Mix, luma: &[u8], out: &mut [u8]) {
+    for (luma, out) in luma.iter().zip(out.as_chunks_mut::<3>().0) {
+        *out = [(((i32::from(*luma) << POINT) + mix.shift) >> POINT).clamp(0, 255) as u8; 3];
+    }
+}
