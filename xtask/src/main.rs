@@ -3,6 +3,7 @@
 mod background;
 mod bench;
 mod bench_control_plane;
+mod bench_input;
 mod bench_replicas;
 mod bench_watch;
 mod chaos;
@@ -121,7 +122,7 @@ enum Task {
     },
     /// Measure, beside peers or physical limits in the same run
     #[command(
-        after_help = "Examples:\n  cargo xtask bench gradients\n  cargo xtask bench replicas\n  cargo xtask bench watch\n  \
+        after_help = "Examples:\n  cargo xtask bench gradients\n  cargo xtask bench input\n  cargo xtask bench replicas\n  cargo xtask bench watch\n  \
         cargo xtask bench control-plane"
     )]
     Bench {
@@ -136,6 +137,8 @@ enum Task {
 enum Bench {
     /// Pushes of gradients a second: a chief, a tonic echo, raw TCP, and PyTorch's RPC; takes 7 minutes
     Gradients,
+    /// Photographs read, decoded, cropped and resized a second, beside torchvision; takes 3 minutes
+    Input,
     /// One trial trained by two replicas, one of them slow: async keeps its pace, sync does not; takes 5 minutes
     Replicas,
     /// Trials, metric points, heartbeats and leases that a coordinator bears, and its start with a large store; beside Ray
@@ -171,6 +174,7 @@ fn main() -> ExitCode {
         Task::Bench { what: Bench::ControlPlane } => bench_control_plane::control_plane(&house),
         Task::Fuzz { seed, minutes, from, targets } => fuzz::fuzz(&house, fuzz::Wish { seed, minutes, from, targets }),
         Task::Bench { what: Bench::Gradients } => bench::gradients(&house),
+        Task::Bench { what: Bench::Input } => bench_input::input(&house),
         Task::Bench { what: Bench::Replicas } => bench_replicas::replicas(&house),
         Task::Bench { what: Bench::Watch } => bench_watch::watch(&house),
     };

@@ -1,0 +1,47 @@
+//! Images a second of one loader thread, for `cargo xtask bench input`: read, decoded, cropped, resized, mirrored.
+//!
+//! `input FOLDER RESOLUTIONS SECONDS`: a line of JSON with images a second of this process's processor time. Nothing is
+//! kept in memory, as with more images than fit. The first epoch, which reads each file to its end, stands beside the
+//! others.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what is wrong here is to be seen at once")]
+
+use images::{Dataset, StreamOptions, train_stream};
+use proto::link::DataPlaces;
+use serde_json::{from_value, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [folder, resolutions, seconds] = &arguments[..] else { panic!("input FOLDER RESOLUTIONS SECONDS") };
+    let resolutions: Vec<u32> = resolutions.split(',').map(|text| text.parse().unwrap()).collect();
+    // No colours are distorted, because the peers do not either; one image is held out.
+    let settings = json!({"format": "image_folder", "train": folder, "validation": {"fraction": 0.002}, "classes": 5,
+        "color": {"brightness": 0.0, "saturation": [1.0, 1.0]}});
+    let dataset = Dataset::open_with_cache(&from_value(settings).unwrap(), &DataPlaces::default(), 0).unwrap();
+    let dataset = Arc::new(dataset);
+    let end = Instant::now() + Duration::from_secs_f64(seconds.parse().unwrap());
+    let (mut first_epoch, mut all, mut all_seconds) = (0.0, 0.0, 0.0);
+    for epoch in 0.. {
+        let begun = processor_seconds();
+        let options = StreamOptions { epoch, resolutions: resolutions.clone(), threads: 1, ..StreamOptions::default() };
+        let images: usize = train_stream(&dataset, options).map(|batch| batch.unwrap().labels.len()).sum();
+        let seconds = processor_seconds() - begun;
+        if epoch == 0 {
+            first_epoch = images as f64 / seconds;
+            continue;
+        }
+        all += images as f64;
+        all_seconds += seconds;
+        if Instant::now() >= end {
+            break;
+        }
+    }
+    println!("{}", json!({"per_second": all / all_seconds, "first_epoch_per_second": first_epoch}));
+}
+
+/// Processor time of this process so far: what others do on this machine does not count.
+fn processor_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
