@@ -10,6 +10,7 @@ use proto::link;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Instant;
 use sweeps::network::Network;
 use tch::{Device, Kind, Tensor};
@@ -88,16 +89,18 @@ impl Crew {
         // A new thread of libtorch's takes the number that was set last, by whomever.
         self.compute_with(threads);
         let count = self.at_a_time(threads);
-        if !self.pools.contains_key(&threads) {
-            let pool = ThreadPoolBuilder::new()
-                .num_threads(count)
-                .thread_name(|number| format!("member-{number}"))
-                .start_handler(move |_| tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX)))
-                .build()
-                .context("the threads that members train on cannot be started")?;
-            self.pools.insert(threads, pool);
+        match self.pools.entry(threads) {
+            Entry::Occupied(pool) => Ok(pool.into_mut()),
+            Entry::Vacant(place) => {
+                let pool = ThreadPoolBuilder::new()
+                    .num_threads(count)
+                    .thread_name(|number| format!("member-{number}"))
+                    .start_handler(move |_| tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX)))
+                    .build()
+                    .context("the threads that members train on cannot be started")?;
+                Ok(place.insert(pool))
+            }
         }
-        self.pools.get(&threads).context("there is no such pool")
     }
 }
 

@@ -74,7 +74,7 @@ where
     V: Iterator<Item = Result<Batch, DataError>>,
     T: Iterator<Item = Result<Batch, DataError>>,
 {
-    let reestimate = members.iter().map(|member| batches_to_estimate(member)).max().unwrap_or(0);
+    let reestimate = members.iter().map(batches_to_estimate).max().unwrap_or(0);
     if reestimate > 0 {
         for (number, batch) in training().take(reestimate).enumerate() {
             let batch = batch?;
