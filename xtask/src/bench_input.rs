@@ -19,7 +19,7 @@ const RESOLUTIONS: [&str; 2] = ["224", "224,192,160,128"];
 const WAYS: [&str; 3] = ["tensor", "tensor-nhwc", "pil"];
 /// Ours and the peers take turns so often.
 const ROUNDS: usize = 5;
-const SECONDS: &str = "3";
+const SECONDS: &str = "2";
 
 /// What each of them prints.
 #[derive(Clone, Debug, Deserialize)]
