@@ -86,3 +86,23 @@ fn pixels_are_those_of_another_decoder() {
         }
     }
 }
+
+#[test]
+fn streams_have_the_same_pixels_whatever_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    for (number, (_, file)) in files().iter().cycle().take(32).enumerate() {
+        write(folder.path().join(["cats", "dogs"][number % 2]).join(format!("{number}.jpg")), file);
+    }
+    let settings = settings("image_folder", folder.path(), 2);
+    let epochs = |cache_bytes| {
+        let data = Dataset::open_with_cache(&settings, &DataPlaces::default(), cache_bytes).unwrap();
+        let data = std::sync::Arc::new(data);
+        let epoch = |epoch| StreamOptions { epoch, resolutions: vec![40, 17], ..StreamOptions::default() };
+        (0..3).flat_map(|number| train_stream(&data, epoch(number))).map(Result::unwrap).collect::<Vec<Batch>>()
+    };
+    let expected = epochs(0);
+    // All of them, and some.
+    for cache_bytes in [CACHE_BYTES, 300_000] {
+        assert!(epochs(cache_bytes) == expected, "{cache_bytes}");
+    }
+}
