@@ -2,14 +2,13 @@
 //! server, in one run: this machine's noise falls on all of them.
 
 use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use serde::Deserialize;
 
 use crate::house::House;
 use crate::peers;
-use crate::run::Steps;
+use crate::run::{Steps, answers};
 use crate::setup::{Wanted, setup};
 use crate::test::cargo;
 
@@ -52,27 +51,17 @@ pub(crate) fn gradients(house: &House) -> Result<()> {
     steps.run("build", &mut cargo(house, &libtorch, &build)?)?;
     let mut bench = house.command(house.target().join("release/examples/bench"));
     bench.env("MALLOC_CONF", MALLOC_CONF);
-    let mut measured = steps.step("chief, echo, tcp", || lines(&mut bench))?;
+    let mut measured = steps.step("chief, echo, tcp", || answers(&mut bench))?;
     for (alpha, values) in NETWORKS {
         for replicas in REPLICAS {
             let mut peer = house.command(&python);
             peer.arg(house.root.join(SCRIPT)).args(["--alpha", &alpha.to_string(), "--values", &values.to_string()]);
             peer.args(["--replicas", &replicas.to_string()]);
-            measured.extend(steps.step("pytorch", || lines(&mut peer))?);
+            measured.extend(steps.step("pytorch", || answers(&mut peer))?);
         }
     }
     print!("{}", table(&measured));
     Ok(())
-}
-
-fn lines(command: &mut Command) -> Result<Vec<Measured>> {
-    let program = command.get_program().display().to_string();
-    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-    let output = output.with_context(|| format!("cannot start {program}"))?;
-    ensure!(output.status.success(), "{program} ended with {}; its messages above say why", output.status);
-    let text = String::from_utf8(output.stdout)?;
-    let objects = text.lines().filter(|line| line.starts_with('{'));
-    objects.map(|line| serde_json::from_str(line).with_context(|| format!("{program} printed {line}"))).collect()
 }
 
 /// What a chief does, and how that stands to the others of the same payload and replicas.

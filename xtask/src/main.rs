@@ -3,6 +3,7 @@
 mod background;
 mod bench;
 mod bench_control_plane;
+mod bench_grid;
 mod bench_input;
 mod bench_replicas;
 mod bench_watch;
@@ -122,7 +123,8 @@ enum Task {
     },
     /// Measure, beside peers or physical limits in the same run
     #[command(
-        after_help = "Examples:\n  cargo xtask bench gradients\n  cargo xtask bench input\n  cargo xtask bench replicas\n  cargo xtask bench watch\n  \
+        after_help = "Examples:\n  cargo xtask bench gradients\n  cargo xtask bench grid\n  cargo xtask bench input\n  cargo xtask bench step\n  \
+        cargo xtask bench replicas\n  cargo xtask bench watch\n  \
         cargo xtask bench control-plane"
     )]
     Bench {
@@ -137,10 +139,14 @@ enum Task {
 enum Bench {
     /// Pushes of gradients a second: a chief, a tonic echo, raw TCP, and PyTorch's RPC; takes 7 minutes
     Gradients,
+    /// The 16 cells on photographs: wall time of ours, of their steps alone, and of PyTorch; takes 25 minutes
+    Grid,
     /// Photographs read, decoded, cropped and resized a second, beside torchvision; takes 3 minutes
     Input,
     /// One trial trained by two replicas, one of them slow: async keeps its pace, sync does not; takes 5 minutes
     Replicas,
+    /// Images a second of a training step of each cell, beside PyTorch, eager and compiled; takes 20 minutes
+    Step,
     /// Trials, metric points, heartbeats and leases that a coordinator bears, and its start with a large store; beside Ray
     /// Tune, Optuna and `HyperQueue`; takes 12 minutes
     ControlPlane,
@@ -174,6 +180,8 @@ fn main() -> ExitCode {
         Task::Bench { what: Bench::ControlPlane } => bench_control_plane::control_plane(&house),
         Task::Fuzz { seed, minutes, from, targets } => fuzz::fuzz(&house, fuzz::Wish { seed, minutes, from, targets }),
         Task::Bench { what: Bench::Gradients } => bench::gradients(&house),
+        Task::Bench { what: Bench::Grid } => bench_grid::grid(&house),
+        Task::Bench { what: Bench::Step } => bench_grid::step(&house),
         Task::Bench { what: Bench::Input } => bench_input::input(&house),
         Task::Bench { what: Bench::Replicas } => bench_replicas::replicas(&house),
         Task::Bench { what: Bench::Watch } => bench_watch::watch(&house),

@@ -83,6 +83,17 @@ pub(crate) fn answer_of<T: DeserializeOwned>(child: Child, program: &str) -> Res
     serde_json::from_str(line).with_context(|| format!("{program} printed {line}"))
 }
 
+/// Every line of JSON that a program prints; what it says of its troubles is shown.
+pub(crate) fn answers<T: DeserializeOwned>(command: &mut Command) -> Result<Vec<T>> {
+    let program = command.get_program().display().to_string();
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("cannot start {program}"))?;
+    ensure!(output.status.success(), "{program} ended with {}; its messages above say why", output.status);
+    let text = String::from_utf8(output.stdout)?;
+    let objects = text.lines().filter(|line| line.starts_with('{'));
+    objects.map(|line| serde_json::from_str(line).with_context(|| format!("{program} printed {line}"))).collect()
+}
+
 fn line_of(command: &Command) -> String {
     let program = command.get_program().to_string_lossy();
     let mut line = program.rsplit('/').next().unwrap_or_default().to_owned();

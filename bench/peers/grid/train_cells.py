@@ -1,10 +1,10 @@
 """The 16 cells of alpha x rho as PyTorch users train them: one after the other, each reading its own images.
 
-    train_cells.py TRAIN VALIDATION [--cells 1:224,0.25:128] [--loaders 2] [--channels-last] [--threads 2]
+    train_cells.py FOLDER [--cells 1:224,0.25:128] [--loaders 2] [--channels-last] [--threads 2]
                    [--together 1] [--compile]
 
-TRAIN and VALIDATION have a folder per class. One epoch of batches of 32: RandomResizedCrop (area 0.25 to 1, aspect 0.75
-to 1.333), mirrored at random, RMSprop with the paper's settings, then the validation set. Prints a line of JSON a cell
+FOLDER has a folder per class; a twentieth of it is held out. One epoch of batches of 32: RandomResizedCrop (area 0.25 to
+1, aspect 0.75 to 1.333), mirrored at random, RMSprop with the paper's settings, then the images held out. Prints a line of JSON a cell
 and one for all. `--together 2` trains two cells at a time in processes of their own, as Ray Tune's trials would.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from torchvision import datasets
 from torchvision.transforms import v2
 
@@ -48,13 +48,15 @@ def train(cell):
     torch.set_num_threads(options.threads)
     began = time.perf_counter()
     crop = v2.RandomResizedCrop(rho, scale=(0.25, 1.0), ratio=(0.75, 1.333), antialias=True)
-    training = datasets.ImageFolder(
-        options.train, v2.Compose([v2.ToImage(), crop, v2.RandomHorizontalFlip(), *NORMALIZE])
-    )
+    random = v2.Compose([v2.ToImage(), crop, v2.RandomHorizontalFlip(), *NORMALIZE])
     whole = v2.Compose([v2.ToImage(), v2.Resize(rho), v2.CenterCrop(rho), *NORMALIZE])
-    validation = datasets.ImageFolder(options.validation, whole)
+    training, validation = (datasets.ImageFolder(options.folder, look) for look in (random, whole))
+    classes = len(training.classes)
+    order = torch.randperm(len(training), generator=torch.Generator().manual_seed(1)).tolist()
+    held_out = len(order) // 20
+    training, validation = Subset(training, order[held_out:]), Subset(validation, order[:held_out])
     loaders = {"batch_size": BATCH, "num_workers": options.loaders}
-    model = model_of(alpha, len(training.classes), options)
+    model = model_of(alpha, classes, options)
     step = torch.compile(model) if options.compile else model
     optimizer, loss_of = optimizer_of(model), nn.CrossEntropyLoss()
     model.train()
@@ -85,8 +87,7 @@ def peak_mib():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("train")
-    parser.add_argument("validation")
+    parser.add_argument("folder")
     parser.add_argument("--cells", help="ALPHA:RHO,..; all 16 if not given")
     parser.add_argument("--loaders", type=int, default=2, help="loader processes of a cell")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

@@ -147,6 +147,7 @@ parameters:
   resolution: {{values: [128]}}
 data: {{format: image_folder, train: photos, validation: {{fraction: 0.25}}, classes: 10}}
 training: {{epochs: {epochs}}}
+resources: {{packing: {{max_trials_per_slot: 1}}}}
 "
     )
 }
