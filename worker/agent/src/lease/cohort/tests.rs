@@ -60,8 +60,8 @@ fn of_several_that_died_together_none_is_blamed() {
     for (of, end) in ends {
         match end {
             AttemptEnd::Failed { .. } => assert_eq!(of, token(3), "its own words count"),
-            AttemptEnd::Lost { reason } => {
-                assert_eq!(reason, "exit code 139; it trained 2 trials, and any of them may be the cause");
+            AttemptEnd::CrashedTogether { reason, trials } => {
+                assert_eq!((reason.as_str(), trials), ("exit code 139", 2), "those that still ran");
             }
             other => panic!("{other:?}"),
         }
