@@ -22,8 +22,6 @@ const PHOTOGRAPHS: &str = "bench/peers/input/photographs.py";
 const IMAGES: usize = 336;
 /// Of an epoch.
 const BATCHES: f64 = 10.0;
-/// Ours and the peers take turns so often.
-const ROUNDS: usize = 3;
 /// Where Debian has it.
 const JEMALLOC: &str = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2";
 const JEMALLOC_CONF: &str =
@@ -80,19 +78,19 @@ pub(crate) fn grid(house: &House) -> Result<()> {
     );
     let folder = house.state.join("bench/grid");
     photographs(&bench, &folder, &mut steps)?;
-    let (mut ours, mut floors) = (Vec::new(), Vec::new());
-    let mut peers = vec![Vec::new(); WAYS.len()];
-    for round in 0..ROUNDS {
+    let mut measure = |ours: &mut Vec<_>, floors: &mut Vec<_>| -> Result<()> {
         floors.push(steps.step("floor", || bench.floor())?);
         ours.push(steps.step("ours", || bench.ours(&folder))?);
-        for (times, (way, jemalloc, arguments)) in peers.iter_mut().zip(WAYS) {
-            // The slow ones once.
-            if round == 0 || jemalloc {
-                println!("PyTorch, {way}");
-                times.push(steps.step("PyTorch", || bench.peer(&folder, jemalloc, arguments))?);
-            }
-        }
+        Ok(())
+    };
+    // Before and after the peers.
+    let (mut ours, mut floors, mut peers) = (Vec::new(), Vec::new(), Vec::new());
+    measure(&mut ours, &mut floors)?;
+    for (way, jemalloc, arguments) in WAYS {
+        println!("PyTorch, {way}");
+        peers.push(bench.peer(&folder, jemalloc, arguments)?);
     }
+    measure(&mut ours, &mut floors)?;
     println!("\n{}", grid_table(&floors, &ours, &peers));
     Ok(())
 }
@@ -193,24 +191,21 @@ fn photographs(bench: &Bench<'_>, folder: &Path, steps: &mut Steps) -> Result<()
     })
 }
 
-fn grid_table(floors: &[(f64, f64)], ours: &[Measured], peers: &[Vec<Measured>]) -> String {
-    let seconds = |runs: &[Measured]| median(runs.iter().map(|run| run.seconds).collect());
-    let memory = |runs: &[Measured]| median(runs.iter().map(|run| run.peak_mib).collect());
-    let in_turn = median(floors.iter().map(|floor| floor.0).collect());
-    let best = median(floors.iter().map(|floor| floor.1).collect());
-    let took = seconds(ours);
+fn grid_table(floors: &[(f64, f64)], ours: &[Measured], peers: &[Measured]) -> String {
+    let in_turn = mean(floors.iter().map(|floor| floor.0));
+    let best = mean(floors.iter().map(|floor| floor.1));
+    let took = mean(ours.iter().map(|run| run.seconds));
     let mut text = format!(
         "| 16 cells | seconds | of ours | largest process, MiB |\n|---|---|---|---|\n\
          | ours | {took:.1} | 1.00 | {:.0} |\n\
          | floor: the steps alone, cell after cell | {in_turn:.1} | {:.2} | |\n\
          | the steps alone, the way that is faster here | {best:.1} | {:.2} | |\n",
-        memory(ours),
+        mean(ours.iter().map(|run| run.peak_mib)),
         in_turn / took,
         best / took,
     );
-    for ((way, ..), runs) in WAYS.iter().zip(peers) {
-        let (peer, mib) = (seconds(runs), memory(runs));
-        text.push_str(&format!("| PyTorch, {way} | {peer:.1} | {:.2} | {mib:.0} |\n", peer / took));
+    for ((way, ..), Measured { seconds, peak_mib }) in WAYS.iter().zip(peers) {
+        text.push_str(&format!("| PyTorch, {way} | {seconds:.1} | {:.2} | {peak_mib:.0} |\n", seconds / took));
     }
     text
 }
@@ -237,9 +232,9 @@ fn step_table(rates: &[Rate]) -> String {
     text
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = values.len() as f64;
+    values.sum::<f64>() / count
 }
 
 #[cfg(test)]
@@ -247,10 +242,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ratios_are_of_medians_and_to_ours() {
+    fn ratios_are_of_means_and_to_ours() {
         let run = |seconds| Measured { seconds, peak_mib: 100.0 };
-        let peers = vec![vec![run(100.0)]; WAYS.len()];
-        let table = grid_table(&[(40.0, 30.0)], &[run(50.0), run(49.0), run(90.0)], &peers);
+        let peers = vec![run(100.0); WAYS.len()];
+        let table = grid_table(&[(40.0, 30.0)], &[run(45.0), run(55.0)], &peers);
         assert!(table.contains("| ours | 50.0 | 1.00 | 100 |"), "{table}");
         assert!(
             table.contains("cell after cell | 40.0 | 0.80 |") && table.contains("| 100.0 | 2.00 | 100 |"),

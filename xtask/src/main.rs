@@ -139,7 +139,7 @@ enum Task {
 enum Bench {
     /// Pushes of gradients a second: a chief, a tonic echo, raw TCP, and PyTorch's RPC; takes 7 minutes
     Gradients,
-    /// The 16 cells on photographs: wall time of ours, of their steps alone, and of PyTorch; takes 25 minutes
+    /// The 16 cells on photographs: wall time of ours, of their steps alone, and of PyTorch; takes 15 minutes
     Grid,
     /// Photographs read, decoded, cropped and resized a second, beside torchvision; takes 3 minutes
     Input,

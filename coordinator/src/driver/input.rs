@@ -160,4 +160,6 @@ pub(crate) struct Explained {
     pub(crate) sweep_paused: bool,
     /// Number, host and device of each replica besides the chief.
     pub(crate) replicas: Vec<(u32, (String, String))>,
+    /// Trials that train beside it, on the same slot.
+    pub(crate) beside: usize,
 }

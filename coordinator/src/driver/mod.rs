@@ -486,10 +486,15 @@ impl Driver {
 
     /// Mult-Adds that an image costs there: of all the trials that read it.
     fn mult_adds_on(&self, slot: SlotId) -> u64 {
-        let worker = self.scheduler.worker(slot.worker);
-        let place = worker.iter().flat_map(|worker| &worker.slots).find(|place| place.index == slot.index);
-        let records = place.iter().flat_map(|place| &place.trials).filter_map(|&trial| self.scheduler.trial(trial));
+        let records = self.trials_on(slot).filter_map(|trial| self.scheduler.trial(trial));
         records.map(|record| record.trial.mult_adds).fold(0, u64::saturating_add)
+    }
+
+    /// What a slot trains.
+    fn trials_on(&self, slot: SlotId) -> impl Iterator<Item = TrialId> {
+        let worker = self.scheduler.worker(slot.worker);
+        let place = worker.and_then(|worker| worker.slots.into_iter().find(|place| place.index == slot.index));
+        place.into_iter().flat_map(|place| place.trials)
     }
 
     /// Host and device of a slot, for people.
@@ -504,7 +509,11 @@ impl Driver {
         let waiting = self.scheduler.explain(self.clock.now_ms(), trial).ok()?;
         let sweep_paused = self.scheduler.sweep(&record.sweep).is_some_and(|sweep| sweep.paused);
         let replicas = self.scheduler.replicas(trial).map(|(number, slot)| (number, self.names_of(slot))).collect();
-        Some(Explained { record, waiting, sweep_paused, replicas })
+        let beside = match record.state {
+            TrialState::Running { slot, .. } => self.trials_on(slot).count().saturating_sub(1),
+            _ => 0,
+        };
+        Some(Explained { record, waiting, sweep_paused, replicas, beside })
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn explain(
     place: &TrialPlace,
     attempts: Vec<wire::AttemptStatus>,
 ) -> wire::ExplainReply {
-    let Explained { record, waiting, sweep_paused, replicas } = explained;
+    let Explained { record, waiting, sweep_paused, replicas, beside } = explained;
     let TrialPlace { number, alpha, resolution, host, device, started_ms } = place;
     let what = format!(
         "Trial {} (number {number} of {}, alpha {alpha}, resolution {resolution})",
@@ -69,7 +69,12 @@ pub(super) fn explain(
                     format!("; it is helped by {}", others.join("; "))
                 }
             };
-            format!("runs on {host}, {device} (worker {}){attempt}{helped}; {epochs}{ending}", slot.worker)
+            let beside = match beside {
+                0 => String::new(),
+                1 => ", beside another trial".to_owned(),
+                others => format!(", beside {others} other trials"),
+            };
+            format!("runs on {host}, {device} (worker {}){beside}{attempt}{helped}; {epochs}{ending}", slot.worker)
         }
         TrialState::Completed => format!("is completed; {epochs}"),
         TrialState::Failed { reason } => {
@@ -95,6 +100,7 @@ pub(super) fn explain(
         "device": device,
         "attempt_started_ms": started_ms,
         "chief_address": record.chief_address,
+        "beside": beside,
         "replicas": replicas.iter().map(|(number, (host, device))| {
             json!({"replica": number, "host": host, "device": device})
         }).collect::<Vec<_>>(),
@@ -188,7 +194,7 @@ mod tests {
             (
                 running,
                 Waiting::NotWaiting,
-                "runs on gpu1, cuda:0 (worker 000000000000000a), attempt 2; it is helped by replica 3 on gpu2, cuda:1; \
+                "runs on gpu1, cuda:0 (worker 000000000000000a), beside 3 other trials, attempt 2; it is helped by replica 3 on gpu2, cuda:1; \
                  3 of 10 epochs are done; it is being paused",
             ),
             (failed, Waiting::NotWaiting, "has failed after 3 of 10 epochs are done: loss is NaN"),
@@ -211,7 +217,7 @@ mod tests {
                 chief_address: None,
             };
             let replicas = vec![(3, ("gpu2".to_owned(), "cuda:1".to_owned()))];
-            let explained = Explained { record, waiting, sweep_paused: false, replicas };
+            let explained = Explained { record, waiting, sweep_paused: false, replicas, beside: 3 };
             let place = TrialPlace {
                 number: 2,
                 alpha: 0.5,
