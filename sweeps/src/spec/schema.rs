@@ -222,7 +222,7 @@ pub(super) const TRAINING: &[Key] = &[
 const RESOURCES: &[Key] = &[
     key("slots", Whole(1, 1024), May),
     key("priority", Whole(0, 100), May),
-    key("packing", Map(&[key("max_trials_per_slot", Or("auto", &Whole(1, 1024)), May)]), May),
+    key("packing", Map(&[key("max_trials_per_slot", Or("auto", &Whole(1, 64)), May)]), May),
 ];
 
 const CHECKPOINT: &[Key] = &[
