@@ -103,13 +103,6 @@ impl Scheduler {
             self.outbox.actions.push(Command::Stop { worker, session, token, reason });
         }
     }
-
-    /// For tests: how many move.
-    pub(super) fn check_moving(&self) {
-        let slots = self.workers.values().flat_map(|worker| worker.slots.values());
-        let members = slots.flat_map(|slot| &slot.lease).flat_map(|lease| &lease.members);
-        assert_eq!(members.filter(|member| member.moves).count(), self.moving, "trials that move");
-    }
 }
 
 /// Whether they read the same images in the same order from here on.

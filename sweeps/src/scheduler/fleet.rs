@@ -251,8 +251,9 @@ impl Scheduler {
         let only_measured = matches!((slot.place, place), (Place::Busy { .. }, Place::Busy { .. }));
         slot.place = place;
         self.fleet.insert(id, place);
-        // But a free slot may now be seen to be of use to a cohort.
-        self.assign_due |= !only_measured || (self.fleet.has_free() && !self.fleet.crowded.is_empty());
+        // But a free slot may now be seen to be of use to this cohort.
+        let is_crowded = matches!(place, Place::Busy { has_spare: true, .. });
+        self.assign_due |= !only_measured || (is_crowded && self.fleet.has_free());
     }
 
     /// The same for all slots of a worker.

@@ -19,7 +19,6 @@ impl Scheduler {
         self.check_workers();
         self.check_fleet();
         self.check_replicas();
-        self.check_moving();
         let outbox = &self.outbox;
         let nothing_left = outbox.sweeps.is_empty()
             && outbox.touched.is_empty()
@@ -79,7 +78,7 @@ impl Scheduler {
     /// What a slot trains knows it; deadlines are those of the workers.
     fn check_workers(&self) {
         assert_eq!(self.workers.len(), self.deadlines.len(), "deadlines");
-        let (mut leases, mut aside) = (0, 0);
+        let (mut leases, mut aside, mut moving) = (0, 0, 0);
         for (&worker, known) in &self.workers {
             assert!(self.deadlines.contains(&(known.deadline, worker)), "deadline of worker {worker}");
             if let Some(&(until, _)) = known.trust.aside.as_ref() {
@@ -93,12 +92,14 @@ impl Scheduler {
                 leases += lease.members.len();
                 let id = SlotId { worker, index };
                 for member in &lease.members {
+                    moving += usize::from(member.moves);
                     assert_eq!(self.current(member.token), Ok(id), "{id} trains what does not run there");
                 }
                 self.check_cohort(id, lease);
             }
         }
         assert_eq!(aside, self.set_aside.len(), "workers that are set aside");
+        assert_eq!(moving, self.moving, "trials that move");
         let running: usize = self.sweeps.iter().map(|sweep| sweep.by_state[RUNNING].len()).sum();
         let replicas: usize = self.trials.values().map(|entry| entry.replicas.slots.len()).sum();
         assert_eq!(leases, running + replicas, "leases, running trials and replicas");
