@@ -133,7 +133,10 @@ impl<'a> Plan<'a> {
             let slots = self.given.get(&class).into_iter().flatten();
             slots.map(move |&slot| (slot.0.saturating_add(duration_ms(expected.ms, slot.1)), class, slot))
         });
-        were_free.filter(|(.., slot)| Some(slot.2.worker) != avoid && may_join(slot.2)).min()
+        // To ask whether it may takes longest.
+        let mut soonest: Vec<_> = were_free.filter(|(.., slot)| Some(slot.2.worker) != avoid).collect();
+        soonest.sort_unstable();
+        soonest.into_iter().find(|(.., slot)| may_join(slot.2))
     }
 
     /// The busy slot that would finish it earliest: when, and which. Within a class, whose speeds are nearly the
