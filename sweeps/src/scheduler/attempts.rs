@@ -106,9 +106,9 @@ impl Scheduler {
             }
         }
         let Some(first) = tokens.first().map(|token| token.trial) else { return };
-        let place = self.workers.get_mut(&slot.worker).and_then(|worker| worker.slots.get_mut(&slot.index));
-        if let Some(place) = place {
-            place.lease = Some(Lease::new(self.now, tokens.iter().copied()));
+        let lease = Lease::new(self.now, tokens.iter().copied());
+        if let Some(place) = self.slot_mut(slot) {
+            place.lease = Some(lease);
         }
         self.estimate(first);
         self.outbox.attempts.extend(tokens.iter().map(|&token| Fact::AttemptStarted { token, slot }));
@@ -163,16 +163,14 @@ impl Scheduler {
 
     /// That one is not trained there any more; with the last one the slot is free.
     pub(super) fn vacate(&mut self, id: SlotId, token: Token) {
-        let slot = self.workers.get_mut(&id.worker).and_then(|worker| worker.slots.get_mut(&id.index));
-        let Some(slot) = slot else { return };
-        if let Some(lease) = &mut slot.lease {
-            let moved = lease.member(token).is_some_and(|member| member.moves);
-            self.moving -= usize::from(moved);
-            lease.members.retain(|member| member.token != token);
-            if lease.members.is_empty() {
-                slot.lease = None;
-            }
+        let Some(slot) = self.slot_mut(id) else { return };
+        let Some(lease) = &mut slot.lease else { return };
+        let moved = lease.member(token).is_some_and(|member| member.moves);
+        lease.members.retain(|member| member.token != token);
+        if lease.members.is_empty() {
+            slot.lease = None;
         }
+        self.moving -= usize::from(moved);
         self.refresh_slot(id);
     }
 }

@@ -90,8 +90,7 @@ impl Scheduler {
 
     /// It saves a checkpoint and stops; then it is pending, as nobody has paused it.
     fn ask_to_move(&mut self, from: SlotId, token: Token) {
-        let slot = self.workers.get_mut(&from.worker).and_then(|worker| worker.slots.get_mut(&from.index));
-        let lease = slot.and_then(|slot| slot.lease.as_mut());
+        let lease = self.slot_mut(from).and_then(|slot| slot.lease.as_mut());
         let Some(member) = lease.and_then(|lease| lease.members.iter_mut().find(|member| member.token == token)) else {
             return;
         };

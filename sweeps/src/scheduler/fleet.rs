@@ -274,8 +274,7 @@ impl Scheduler {
         }
         let now = self.now;
         for id in overdue {
-            let slot = self.workers.get_mut(&id.worker).and_then(|worker| worker.slots.get_mut(&id.index));
-            if let Some(lease) = slot.and_then(|slot| slot.lease.as_mut()) {
+            if let Some(lease) = self.slot_mut(id).and_then(|slot| slot.lease.as_mut()) {
                 lease.free_at = Some(now + 1 + now.saturating_sub(lease.estimated_at) / 4);
             }
             self.refresh_slot(id);

@@ -431,9 +431,9 @@ impl Scheduler {
         entry.replicas.ends_at = ends_at;
         let slots: Vec<SlotId> = entry.replicas.slots.values().copied().chain([slot]).collect();
         for id in slots {
-            let slot = self.workers.get_mut(&id.worker).and_then(|worker| worker.slots.get_mut(&id.index));
-            if let Some(lease) = slot.and_then(|slot| slot.lease.as_mut()) {
-                lease.estimated_at = self.now;
+            let now = self.now;
+            if let Some(lease) = self.slot_mut(id).and_then(|slot| slot.lease.as_mut()) {
+                lease.estimated_at = now;
                 lease.free_at = free_at;
             }
             self.refresh_slot(id);

@@ -291,4 +291,8 @@ impl Scheduler {
     pub(super) fn slot(&self, slot: SlotId) -> Option<&Slot> {
         self.workers.get(&slot.worker)?.slots.get(&slot.index).map(Box::as_ref)
     }
+
+    pub(super) fn slot_mut(&mut self, slot: SlotId) -> Option<&mut Slot> {
+        self.workers.get_mut(&slot.worker)?.slots.get_mut(&slot.index).map(Box::as_mut)
+    }
 }
