@@ -34,7 +34,7 @@ fn main() -> Result<()> {
         batch.kind(),
         batch.size()
     );
-    let logits = tch::no_grad(|| model.logits(&batch, Mode::Evaluate));
+    let logits = model.logits(&batch, Mode::Evaluate)?;
     Tensor::write_safetensors(&[("logits", logits)], out).with_context(|| format!("cannot write {}", out.display()))?;
     Ok(())
 }

@@ -84,7 +84,7 @@ where
                 if number < batches_to_estimate(member) {
                     let _no_grad = tch::no_grad_guard();
                     let (images, _) = to_device(&batch, member)?;
-                    let _ = member.model.logits(&images, Mode::Estimate { decay });
+                    let _ = member.model.logits(&images, Mode::Estimate { decay })?;
                 }
                 Ok(())
             })?;
@@ -106,7 +106,7 @@ where
         let counts = crew.each(members, |member| {
             let _no_grad = tch::no_grad_guard();
             let (images, labels) = to_device(&batch, member)?;
-            let logits = member.model.logits(&images, Mode::Evaluate);
+            let logits = member.model.logits(&images, Mode::Evaluate)?;
             Ok::<_, anyhow::Error>(count(&logits, &labels, member.trial.data.classes))
         })?;
         for (sums, count) in sums.iter_mut().zip(counts) {

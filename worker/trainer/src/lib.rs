@@ -16,6 +16,7 @@ pub mod model;
 pub mod optimizer;
 pub mod random;
 pub mod schedule;
+mod shim;
 pub mod speech;
 
 /// The libtorch that this trainer is built for.

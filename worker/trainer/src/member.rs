@@ -175,13 +175,13 @@ impl Member {
     /// One step. Gives a point of `step_loss` now and then.
     ///
     /// # Errors
-    /// When the loss has stopped being finite.
+    /// When the loss has stopped being finite, or libtorch cannot compute it.
     pub fn step(&mut self, batch: &DeviceBatch<'_>) -> Result<Option<Point>> {
         let count = batch.indices.len();
         // A single image has no statistics to normalise by.
         if count >= 2 {
             let rate = learning_rate(&self.trial.training, self.position());
-            let (loss, right) = self.gradient(batch, self.progress.step);
+            let (loss, right) = self.gradient(batch, self.progress.step)?;
             let _no_grad = tch::no_grad_guard();
             let norm = optimizer::update(self.model.parts().0, &self.rule, rate);
             self.sums += Tensor::stack(&[loss, right, norm.to_device(self.device)], 0);
@@ -203,10 +203,13 @@ impl Member {
 
     /// The gradient of a batch, in the flat buffer. Gives the sum of losses and how many samples were classified
     /// right, f64, on the device. `step` seeds dropout.
-    pub fn gradient(&mut self, batch: &DeviceBatch<'_>, step: u64) -> (Tensor, Tensor) {
+    ///
+    /// # Errors
+    /// When libtorch cannot compute it.
+    pub fn gradient(&mut self, batch: &DeviceBatch<'_>, step: u64) -> Result<(Tensor, Tensor)> {
         let mode = Mode::Train { step, samples: batch.indices, decay: self.batch_norm_decay };
-        let (loss, right) = self.model.gradient(&batch.images, &batch.labels, mode);
-        (loss.to_kind(Kind::Double) * i64::try_from(batch.indices.len()).unwrap_or(i64::MAX), right)
+        let (loss, right) = self.model.gradient(&batch.images, &batch.labels, mode)?;
+        Ok((loss.to_kind(Kind::Double) * i64::try_from(batch.indices.len())?, right))
     }
 
     /// Multiply-accumulates of a forward pass of one image.

@@ -117,7 +117,7 @@ impl Hand {
             let (images, labels) = to_device(&batch, member)?;
             let next = u64::try_from(batch.next)?;
             let on_device = DeviceBatch { images, labels, indices: &batch.indices, next };
-            let (loss, right) = member.gradient(&on_device, self.version);
+            let (loss, right) = member.gradient(&on_device, self.version)?;
             let samples = u64::try_from(batch.indices.len())?;
             work.samples += samples;
             work.loss += loss.double_value(&[]);

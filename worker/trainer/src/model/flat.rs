@@ -244,8 +244,22 @@ impl Flat {
     }
 }
 
-/// The values of a contiguous f32 tensor on the CPU.
-fn slice(tensor: &mut Tensor) -> &mut [f32] {
+/// The values of a contiguous f32 tensor on the CPU, to be read.
+pub(super) fn values(tensor: &Tensor) -> &[f32] {
+    debug_assert!(tensor.device() == Device::Cpu && tensor.kind() == Kind::Float && tensor.is_contiguous());
+    let len = tensor.numel();
+    if len == 0 {
+        return &[];
+    }
+    #[expect(unsafe_code, reason = "tch gives no view of a tensor's memory")]
+    // SAFETY: as for `slice`; nothing writes to what a shared borrow of the tensor, or of what holds it, keeps.
+    unsafe {
+        std::slice::from_raw_parts(tensor.data_ptr().cast::<f32>(), len)
+    }
+}
+
+/// The same to be written to. The tensor must be the only one of its memory that is in use.
+pub(super) fn slice(tensor: &mut Tensor) -> &mut [f32] {
     debug_assert!(tensor.device() == Device::Cpu && tensor.kind() == Kind::Float && tensor.is_contiguous());
     let len = tensor.numel();
     // An empty tensor has no memory to point to.
@@ -254,8 +268,8 @@ fn slice(tensor: &mut Tensor) -> &mut [f32] {
     }
     #[expect(unsafe_code, reason = "tch gives no view of a tensor's memory")]
     // SAFETY: a contiguous f32 tensor on the CPU is `len` floats from its data pointer, which stay allocated
-    // while the tensor does. The tensors of `Flat` are distinct allocations, and nothing else runs on them: the
-    // trainer computes on one thread, and this borrow excludes the tensor's other uses through `Flat`.
+    // while the tensor does. Tensors of `Flat`, statistics, and activations that were just made are distinct allocations;
+    // a member is worked on by one thread, and this borrow excludes the tensor's other uses there.
     unsafe {
         std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<f32>(), len)
     }

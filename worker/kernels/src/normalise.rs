@@ -1,0 +1,276 @@
+//! Batch normalisation and the activation behind it, together: `z = clamp(scale · (y − mean) / σ + shift, low, high)`,
+//! σ = √(variance + ε), mean and variance by channel over all pixels of a batch (Ioffe & Szegedy 2015).
+
+use crate::blocks::{Team, Walk, lock};
+use crate::vector::{multiply_add, with_widest_vectors};
+
+/// What the activation cuts off.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clamp {
+    /// Values below become this.
+    pub low: f32,
+    /// Values above become this.
+    pub high: f32,
+}
+
+impl Clamp {
+    /// No activation.
+    pub const NONE: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY };
+    /// max(0, x)
+    pub const RELU: Self = Self { low: 0.0, high: f32::INFINITY };
+    /// min(max(0, x), 6)
+    pub const RELU6: Self = Self { low: 0.0, high: 6.0 };
+
+    /// What is not a number stays that, unlike with `f32::max`: a run that has failed must show.
+    #[inline(always)]
+    fn of(self, value: f32) -> f32 {
+        let value = if value < self.low { self.low } else { value };
+        if value > self.high { self.high } else { value }
+    }
+}
+
+/// Mean and variance (over n, not n − 1) by channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statistics {
+    /// Of each channel.
+    pub mean: Vec<f32>,
+    /// Of each channel.
+    pub variance: Vec<f32>,
+}
+
+/// By channel, what normalising a value and the scale and shift after it come to: `factor · y + offset`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    factor: Vec<f32>,
+    offset: Vec<f32>,
+    mean: Vec<f32>,
+    inverse_deviation: Vec<f32>,
+}
+
+/// The gradient of scale and shift.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gradient {
+    /// Of each channel.
+    pub scale: Vec<f32>,
+    /// Of each channel.
+    pub shift: Vec<f32>,
+}
+
+/// Mean and variance of a batch: values are read once. The sums are of differences from the first pixel, so that a mean
+/// far from 0 costs no digits.
+#[must_use]
+pub fn statistics(team: &dyn Team, values: &[f32], channels: usize) -> Statistics {
+    let walk = Walk::new(channels);
+    let first: Vec<f32> = values.iter().copied().take(walk.channels).collect();
+    let origin = walk.repeat(&first);
+    let blocks = walk.cut(values);
+    let [sums, squares] = walk.sums(team, blocks.len(), |block, sums, squares| {
+        add_differences(blocks[block], &origin, sums, squares);
+    });
+    let count = (values.len() / walk.channels).max(1) as f64;
+    let mut statistics = Statistics { mean: Vec::new(), variance: Vec::new() };
+    for ((sum, square), first) in sums.into_iter().zip(squares).zip(first) {
+        let mean = sum / count;
+        statistics.mean.push((mean + f64::from(first)) as f32);
+        statistics.variance.push((square / count - mean * mean).max(0.0) as f32);
+    }
+    statistics
+}
+
+impl Line {
+    /// For these statistics, with the scale and shift of each channel.
+    #[must_use]
+    pub fn new(statistics: &Statistics, scale: &[f32], shift: &[f32], epsilon: f64) -> Self {
+        let mut line = Self {
+            factor: Vec::new(),
+            offset: Vec::new(),
+            mean: statistics.mean.clone(),
+            inverse_deviation: Vec::new(),
+        };
+        for (((mean, variance), scale), shift) in statistics.mean.iter().zip(&statistics.variance).zip(scale).zip(shift)
+        {
+            let inverse = 1.0 / (f64::from(*variance) + epsilon).sqrt();
+            let factor = f64::from(*scale) * inverse;
+            line.factor.push(factor as f32);
+            line.offset.push((f64::from(*shift) - f64::from(*mean) * factor) as f32);
+            line.inverse_deviation.push(inverse as f32);
+        }
+        line
+    }
+
+    /// Normalises and clamps `from` into `to`, both of one length.
+    pub fn apply(&self, team: &dyn Team, clamp: Clamp, from: &[f32], to: &mut [f32]) {
+        let (walk, (factor, offset)) = self.rows();
+        let (from, to) = (walk.cut(from), walk.cut_mut(to));
+        team.each(from.len(), &|block| {
+            if let Some(to) = to.get(block) {
+                put_line(from[block], &mut lock(to), &factor, &offset, clamp);
+            }
+        });
+    }
+
+    /// The same in place.
+    pub fn apply_in_place(&self, team: &dyn Team, clamp: Clamp, values: &mut [f32]) {
+        let (walk, (factor, offset)) = self.rows();
+        let blocks = walk.cut_mut(values);
+        team.each(blocks.len(), &|block| draw_line(&mut lock(&blocks[block]), &factor, &offset, clamp));
+    }
+
+    /// Turns `gradient`, of the loss by what [`Self::apply`] gave, into that by what it was given (`from`), and
+    /// gives the gradient of scale and shift. The statistics are taken to be those of `from`.
+    #[must_use]
+    pub fn differentiate(&self, team: &dyn Team, clamp: Clamp, from: &[f32], gradient: &mut [f32]) -> Gradient {
+        let (walk, (factor, offset)) = self.rows();
+        let count = (from.len() / walk.channels).max(1) as f64;
+        let (mean, from) = (walk.repeat(&self.mean), walk.cut(from));
+        let sums = {
+            let gradient = walk.cut(gradient);
+            walk.sums(team, from.len().min(gradient.len()), |block, sums, products| {
+                let lines = [&factor[..], &offset, &mean];
+                add_gradients(from[block], gradient[block], lines, clamp, sums, products);
+            })
+        };
+        // By the chain rule through mean and variance: factor · (g − mean of g − normalised · mean of g · normalised).
+        let (mut by_value, mut constant) = (Vec::new(), Vec::new());
+        let mut result = Gradient { scale: Vec::new(), shift: Vec::new() };
+        for (channel, (sum, product)) in sums[0].iter().zip(&sums[1]).enumerate() {
+            let [factor, mean, inverse] =
+                [&self.factor, &self.mean, &self.inverse_deviation].map(|of| f64::from(of[channel]));
+            let slope = -factor * inverse * inverse * product / count;
+            by_value.push(slope as f32);
+            constant.push((-factor * sum / count - slope * mean) as f32);
+            result.scale.push((product * inverse) as f32);
+            result.shift.push(*sum as f32);
+        }
+        let (by_value, constant) = (walk.repeat(&by_value), walk.repeat(&constant));
+        let gradient = walk.cut_mut(gradient);
+        team.each(from.len().min(gradient.len()), &|block| {
+            let lines = [&factor[..], &offset, &by_value, &constant];
+            turn_gradients(from[block], &mut lock(&gradient[block]), lines, clamp);
+        });
+        result
+    }
+
+    fn rows(&self) -> (Walk, (Vec<f32>, Vec<f32>)) {
+        let walk = Walk::new(self.factor.len());
+        (walk, (walk.repeat(&self.factor), walk.repeat(&self.offset)))
+    }
+}
+
+fn add_differences(values: &[f32], origin: &[f32], sums: &mut [f32], squares: &mut [f32]) {
+    with_widest_vectors!(differences(values: &[f32], origin: &[f32], sums: &mut [f32], squares: &mut [f32]))
+}
+
+#[inline(always)]
+fn differences<const FUSED: bool>(values: &[f32], origin: &[f32], sums: &mut [f32], squares: &mut [f32]) {
+    for row in values.chunks(origin.len()) {
+        let count = row.len().min(origin.len()).min(sums.len()).min(squares.len());
+        let (row, origin, sums, squares) = (&row[..count], &origin[..count], &mut sums[..count], &mut squares[..count]);
+        for at in 0..count {
+            let difference = row[at] - origin[at];
+            sums[at] += difference;
+            squares[at] = multiply_add::<FUSED>(difference, difference, squares[at]);
+        }
+    }
+}
+
+fn put_line(from: &[f32], to: &mut [f32], factor: &[f32], offset: &[f32], clamp: Clamp) {
+    with_widest_vectors!(line(from: &[f32], to: &mut [f32], factor: &[f32], offset: &[f32], clamp: Clamp))
+}
+
+#[inline(always)]
+fn line<const FUSED: bool>(from: &[f32], to: &mut [f32], factor: &[f32], offset: &[f32], clamp: Clamp) {
+    for (from, to) in from.chunks(factor.len()).zip(to.chunks_mut(factor.len())) {
+        let count = from.len().min(to.len()).min(factor.len()).min(offset.len());
+        let (from, to, factor, offset) = (&from[..count], &mut to[..count], &factor[..count], &offset[..count]);
+        for at in 0..count {
+            to[at] = clamp.of(multiply_add::<FUSED>(from[at], factor[at], offset[at]));
+        }
+    }
+}
+
+fn draw_line(values: &mut [f32], factor: &[f32], offset: &[f32], clamp: Clamp) {
+    with_widest_vectors!(line_in_place(values: &mut [f32], factor: &[f32], offset: &[f32], clamp: Clamp))
+}
+
+#[inline(always)]
+fn line_in_place<const FUSED: bool>(values: &mut [f32], factor: &[f32], offset: &[f32], clamp: Clamp) {
+    for row in values.chunks_mut(factor.len()) {
+        let count = row.len().min(factor.len()).min(offset.len());
+        let (row, factor, offset) = (&mut row[..count], &factor[..count], &offset[..count]);
+        for at in 0..count {
+            row[at] = clamp.of(multiply_add::<FUSED>(row[at], factor[at], offset[at]));
+        }
+    }
+}
+
+fn add_gradients(
+    from: &[f32],
+    gradient: &[f32],
+    lines: [&[f32]; 3],
+    clamp: Clamp,
+    sums: &mut [f32],
+    products: &mut [f32],
+) {
+    with_widest_vectors!(gradients(
+        from: &[f32],
+        gradient: &[f32],
+        lines: [&[f32]; 3],
+        clamp: Clamp,
+        sums: &mut [f32],
+        products: &mut [f32],
+    ))
+}
+
+#[inline(always)]
+fn gradients<const FUSED: bool>(
+    from: &[f32],
+    gradient: &[f32],
+    [factor, offset, mean]: [&[f32]; 3],
+    clamp: Clamp,
+    sums: &mut [f32],
+    products: &mut [f32],
+) {
+    for (from, gradient) in from.chunks(factor.len()).zip(gradient.chunks(factor.len())) {
+        let count = from.len().min(gradient.len()).min(sums.len()).min(products.len());
+        let (from, gradient, sums, products) =
+            (&from[..count], &gradient[..count], &mut sums[..count], &mut products[..count]);
+        let (factor, offset, mean) = (&factor[..count], &offset[..count], &mean[..count]);
+        for at in 0..count {
+            let passed = passed::<FUSED>(from[at], gradient[at], factor[at], offset[at], clamp);
+            sums[at] += passed;
+            products[at] = multiply_add::<FUSED>(passed, from[at] - mean[at], products[at]);
+        }
+    }
+}
+
+fn turn_gradients(from: &[f32], gradient: &mut [f32], lines: [&[f32]; 4], clamp: Clamp) {
+    with_widest_vectors!(turned(from: &[f32], gradient: &mut [f32], lines: [&[f32]; 4], clamp: Clamp))
+}
+
+#[inline(always)]
+fn turned<const FUSED: bool>(
+    from: &[f32],
+    gradient: &mut [f32],
+    [factor, offset, by_value, constant]: [&[f32]; 4],
+    clamp: Clamp,
+) {
+    for (from, gradient) in from.chunks(factor.len()).zip(gradient.chunks_mut(factor.len())) {
+        let count = from.len().min(gradient.len());
+        let (from, gradient) = (&from[..count], &mut gradient[..count]);
+        let (factor, offset) = (&factor[..count], &offset[..count]);
+        let (by_value, constant) = (&by_value[..count], &constant[..count]);
+        for at in 0..count {
+            let passed = passed::<FUSED>(from[at], gradient[at], factor[at], offset[at], clamp);
+            let through_statistics = multiply_add::<FUSED>(from[at], by_value[at], constant[at]);
+            gradient[at] = multiply_add::<FUSED>(passed, factor[at], through_statistics);
+        }
+    }
+}
+
+/// The gradient where the activation let the value through.
+#[inline(always)]
+fn passed<const FUSED: bool>(from: f32, gradient: f32, factor: f32, offset: f32, clamp: Clamp) -> f32 {
+    let value = multiply_add::<FUSED>(from, factor, offset);
+    if (value > clamp.low) & (value < clamp.high) { gradient } else { 0.0 }
+}
