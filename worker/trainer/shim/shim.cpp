@@ -1,7 +1,6 @@
-// What tch has no binding for: the gradient of a convolution by itself, and libtorch's own threads.
+// What tch has no binding for: the gradient of a convolution by itself.
 // Tensors are tch's: pointers to at::Tensor. Nothing is thrown across the border.
 
-#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/convolution_backward.h>
 
@@ -31,12 +30,5 @@ int alpharho_convolution_backward(const at::Tensor* gradient, const at::Tensor* 
         problem[problem_size - 1] = 0;
         return 1;
     }
-}
-
-// Does work(context, i) for each i below count on the threads that libtorch's own operations use.
-void alpharho_each(int64_t count, void (*work)(void*, int64_t), void* context) {
-    at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t at = begin; at < end; ++at) work(context, at);
-    });
 }
 }

@@ -18,6 +18,7 @@ pub mod random;
 pub mod schedule;
 mod shim;
 pub mod speech;
+mod threads;
 
 /// The libtorch that this trainer is built for.
 pub const LIBTORCH_VERSION: &str = "2.11.0";

@@ -1,8 +1,7 @@
 //! What tch has no binding for, by the C++ in `shim/shim.cpp`.
 
 use anyhow::{Context, Result, bail};
-use kernels::Team;
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 use tch::Tensor;
 use torch_sys::C_tensor;
@@ -26,7 +25,6 @@ unsafe extern "C" {
         problem: *mut c_char,
         problem_size: usize,
     ) -> c_int;
-    fn alpharho_each(count: i64, work: extern "C" fn(*mut c_void, i64), context: *mut c_void);
 }
 
 /// How a convolution's filter moves.
@@ -88,26 +86,5 @@ fn own(tensor: *mut C_tensor) -> Tensor {
     // SAFETY: made by `new` for us alone, as tch's own are; tch deletes it.
     unsafe {
         Tensor::from_ptr(tensor)
-    }
-}
-
-/// The threads that libtorch's own operations use where it is called: no others have to wait for a core.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct LibtorchThreads;
-
-impl Team for LibtorchThreads {
-    fn each(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
-        extern "C" fn call(context: *mut c_void, at: i64) {
-            #[expect(unsafe_code, reason = "C++")]
-            // SAFETY: the context is the reference below, which outlives the call of `alpharho_each`.
-            let work = unsafe { &*context.cast::<&(dyn Fn(usize) + Sync)>() };
-            work(usize::try_from(at).unwrap_or(0));
-        }
-        let mut work = work;
-        #[expect(unsafe_code, reason = "C++")]
-        // SAFETY: it returns when all calls have; they may come from several threads, which `Sync` allows.
-        unsafe {
-            alpharho_each(i64::try_from(count).unwrap_or(0), call, (&raw mut work).cast());
-        }
     }
 }

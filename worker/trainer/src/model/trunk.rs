@@ -6,7 +6,8 @@
 
 use super::flat::{slice, values};
 use super::{Bound, Mode, Model};
-use crate::shim::{Geometry, LibtorchThreads, convolution_backward};
+use crate::shim::{Geometry, convolution_backward};
+use crate::threads::LibtorchThreads;
 use anyhow::{Context, Result};
 use kernels::normalise::{Clamp, Line, Statistics, statistics};
 use sweeps::network::{Connection, Convolution, Network, Operation, Source};
