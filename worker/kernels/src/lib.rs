@@ -9,6 +9,7 @@
 //! takes which block, changes no bit.
 
 pub mod blocks;
+pub mod depthwise;
 pub mod normalise;
 mod vector;
 

@@ -56,6 +56,18 @@ pub struct Gradient {
     pub shift: Vec<f32>,
 }
 
+/// By channel: the sum of the gradients that came through the activation, and that of their products with what lies
+/// above the mean.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sums(pub(crate) [Vec<f64>; 2]);
+
+/// What the gradient of a value has through the statistics: `by_value · value + constant`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Slopes {
+    pub(crate) by_value: Vec<f32>,
+    pub(crate) constant: Vec<f32>,
+}
+
 /// Mean and variance of a batch: values are read once. The sums are of differences from the first pixel, so that a mean
 /// far from 0 costs no digits.
 #[must_use]
@@ -67,11 +79,16 @@ pub fn statistics(team: &dyn Team, values: &[f32], channels: usize) -> Statistic
     let [sums, squares] = walk.sums(team, blocks.len(), |block, sums, squares| {
         add_differences(blocks[block], &origin, sums, squares);
     });
-    let count = (values.len() / walk.channels).max(1) as f64;
+    fold_differences([sums, squares], &first, values.len() / walk.channels)
+}
+
+/// From sums of differences from an origin, and of their squares.
+pub(crate) fn fold_differences([sums, squares]: [Vec<f64>; 2], origin: &[f32], count: usize) -> Statistics {
+    let count = count.max(1) as f64;
     let mut statistics = Statistics { mean: Vec::new(), variance: Vec::new() };
-    for ((sum, square), first) in sums.into_iter().zip(squares).zip(first) {
+    for ((sum, square), first) in sums.into_iter().zip(squares).zip(origin) {
         let mean = sum / count;
-        statistics.mean.push((mean + f64::from(first)) as f32);
+        statistics.mean.push((mean + f64::from(*first)) as f32);
         statistics.variance.push((square / count - mean * mean).max(0.0) as f32);
     }
     statistics
@@ -100,7 +117,8 @@ impl Line {
 
     /// Normalises and clamps `from` into `to`, both of one length.
     pub fn apply(&self, team: &dyn Team, clamp: Clamp, from: &[f32], to: &mut [f32]) {
-        let (walk, (factor, offset)) = self.rows();
+        let walk = Walk::new(self.factor.len());
+        let (factor, offset) = self.rows(&walk);
         let (from, to) = (walk.cut(from), walk.cut_mut(to));
         team.each(from.len(), &|block| {
             if let Some(to) = to.get(block) {
@@ -111,7 +129,8 @@ impl Line {
 
     /// The same in place.
     pub fn apply_in_place(&self, team: &dyn Team, clamp: Clamp, values: &mut [f32]) {
-        let (walk, (factor, offset)) = self.rows();
+        let walk = Walk::new(self.factor.len());
+        let (factor, offset) = self.rows(&walk);
         let blocks = walk.cut_mut(values);
         team.each(blocks.len(), &|block| draw_line(&mut lock(&blocks[block]), &factor, &offset, clamp));
     }
@@ -120,30 +139,51 @@ impl Line {
     /// gives the gradient of scale and shift. The statistics are taken to be those of `from`.
     #[must_use]
     pub fn differentiate(&self, team: &dyn Team, clamp: Clamp, from: &[f32], gradient: &mut [f32]) -> Gradient {
-        let (walk, (factor, offset)) = self.rows();
-        let count = (from.len() / walk.channels).max(1) as f64;
-        let (mean, from) = (walk.repeat(&self.mean), walk.cut(from));
-        let sums = {
-            let gradient = walk.cut(gradient);
-            walk.sums(team, from.len().min(gradient.len()), |block, sums, products| {
-                let lines = [&factor[..], &offset, &mean];
-                add_gradients(from[block], gradient[block], lines, clamp, sums, products);
-            })
-        };
-        // By the chain rule through mean and variance: factor · (g − mean of g − normalised · mean of g · normalised).
-        let (mut by_value, mut constant) = (Vec::new(), Vec::new());
+        let sums = self.sums(team, clamp, from, gradient);
+        self.turn_where(team, clamp, &sums, from, gradient)
+    }
+
+    /// The same for a gradient that is 0 already where the activation cut off, and whose sums are known.
+    #[must_use]
+    pub fn turn(&self, team: &dyn Team, sums: &Sums, from: &[f32], gradient: &mut [f32]) -> Gradient {
+        self.turn_where(team, Clamp::NONE, sums, from, gradient)
+    }
+
+    /// [`Sums`] of a gradient of the loss by what [`Self::apply`] gave.
+    pub(crate) fn sums(&self, team: &dyn Team, clamp: Clamp, from: &[f32], gradient: &[f32]) -> Sums {
+        let walk = Walk::new(self.factor.len());
+        let (factor, offset) = self.rows(&walk);
+        let (mean, from, gradient) = (walk.repeat(&self.mean), walk.cut(from), walk.cut(gradient));
+        Sums(walk.sums(team, from.len().min(gradient.len()), |block, sums, products| {
+            let lines = [&factor[..], &offset, &mean];
+            add_gradients(from[block], gradient[block], lines, clamp, sums, products);
+        }))
+    }
+
+    /// By the chain rule through mean and variance: factor · (g − mean of g − normalised · mean of g · normalised).
+    /// `values`: how many there are in all.
+    pub(crate) fn slopes(&self, Sums([sums, products]): &Sums, values: usize) -> (Gradient, Slopes) {
+        let count = (values / self.factor.len().max(1)).max(1) as f64;
+        let mut slopes = Slopes { by_value: Vec::new(), constant: Vec::new() };
         let mut result = Gradient { scale: Vec::new(), shift: Vec::new() };
-        for (channel, (sum, product)) in sums[0].iter().zip(&sums[1]).enumerate() {
+        for (channel, (sum, product)) in sums.iter().zip(products).enumerate() {
             let [factor, mean, inverse] =
                 [&self.factor, &self.mean, &self.inverse_deviation].map(|of| f64::from(of[channel]));
             let slope = -factor * inverse * inverse * product / count;
-            by_value.push(slope as f32);
-            constant.push((-factor * sum / count - slope * mean) as f32);
+            slopes.by_value.push(slope as f32);
+            slopes.constant.push((-factor * sum / count - slope * mean) as f32);
             result.scale.push((product * inverse) as f32);
             result.shift.push(*sum as f32);
         }
-        let (by_value, constant) = (walk.repeat(&by_value), walk.repeat(&constant));
-        let gradient = walk.cut_mut(gradient);
+        (result, slopes)
+    }
+
+    fn turn_where(&self, team: &dyn Team, clamp: Clamp, sums: &Sums, from: &[f32], gradient: &mut [f32]) -> Gradient {
+        let walk = Walk::new(self.factor.len());
+        let (factor, offset) = self.rows(&walk);
+        let (result, slopes) = self.slopes(sums, from.len());
+        let (by_value, constant) = (walk.repeat(&slopes.by_value), walk.repeat(&slopes.constant));
+        let (from, gradient) = (walk.cut(from), walk.cut_mut(gradient));
         team.each(from.len().min(gradient.len()), &|block| {
             let lines = [&factor[..], &offset, &by_value, &constant];
             turn_gradients(from[block], &mut lock(&gradient[block]), lines, clamp);
@@ -151,13 +191,18 @@ impl Line {
         result
     }
 
-    fn rows(&self) -> (Walk, (Vec<f32>, Vec<f32>)) {
-        let walk = Walk::new(self.factor.len());
-        (walk, (walk.repeat(&self.factor), walk.repeat(&self.offset)))
+    /// Of each channel.
+    pub(crate) fn mean(&self) -> &[f32] {
+        &self.mean
+    }
+
+    /// Factor and offset for each value of a row.
+    pub(crate) fn rows(&self, walk: &Walk) -> (Vec<f32>, Vec<f32>) {
+        (walk.repeat(&self.factor), walk.repeat(&self.offset))
     }
 }
 
-fn add_differences(values: &[f32], origin: &[f32], sums: &mut [f32], squares: &mut [f32]) {
+pub(crate) fn add_differences(values: &[f32], origin: &[f32], sums: &mut [f32], squares: &mut [f32]) {
     with_widest_vectors!(differences(values: &[f32], origin: &[f32], sums: &mut [f32], squares: &mut [f32]))
 }
 
@@ -174,7 +219,7 @@ fn differences<const FUSED: bool>(values: &[f32], origin: &[f32], sums: &mut [f3
     }
 }
 
-fn put_line(from: &[f32], to: &mut [f32], factor: &[f32], offset: &[f32], clamp: Clamp) {
+pub(crate) fn put_line(from: &[f32], to: &mut [f32], factor: &[f32], offset: &[f32], clamp: Clamp) {
     with_widest_vectors!(line(from: &[f32], to: &mut [f32], factor: &[f32], offset: &[f32], clamp: Clamp))
 }
 
@@ -264,6 +309,89 @@ fn turned<const FUSED: bool>(
             let passed = passed::<FUSED>(from[at], gradient[at], factor[at], offset[at], clamp);
             let through_statistics = multiply_add::<FUSED>(from[at], by_value[at], constant[at]);
             gradient[at] = multiply_add::<FUSED>(passed, factor[at], through_statistics);
+        }
+    }
+}
+
+/// What [`Line::turn`] does, to elsewhere.
+pub(crate) fn put_slopes(
+    from: &[f32],
+    gradient: &[f32],
+    to: &mut [f32],
+    line: &(Vec<f32>, Vec<f32>),
+    slopes: &Slopes,
+    clamp: Clamp,
+) {
+    let lines = [&line.0[..], &line.1, &slopes.by_value, &slopes.constant];
+    with_widest_vectors!(turned_elsewhere(
+        from: &[f32],
+        gradient: &[f32],
+        to: &mut [f32],
+        lines: [&[f32]; 4],
+        clamp: Clamp,
+    ))
+}
+
+#[inline(always)]
+fn turned_elsewhere<const FUSED: bool>(
+    from: &[f32],
+    gradient: &[f32],
+    to: &mut [f32],
+    [factor, offset, by_value, constant]: [&[f32]; 4],
+    clamp: Clamp,
+) {
+    let row = factor.len();
+    for ((from, gradient), to) in from.chunks(row).zip(gradient.chunks(row)).zip(to.chunks_mut(row)) {
+        let count = from.len().min(gradient.len()).min(to.len());
+        let (from, gradient, to) = (&from[..count], &gradient[..count], &mut to[..count]);
+        let (factor, offset) = (&factor[..count], &offset[..count]);
+        let (by_value, constant) = (&by_value[..count], &constant[..count]);
+        for at in 0..count {
+            let passed = passed::<FUSED>(from[at], gradient[at], factor[at], offset[at], clamp);
+            let through_statistics = multiply_add::<FUSED>(from[at], by_value[at], constant[at]);
+            to[at] = multiply_add::<FUSED>(passed, factor[at], through_statistics);
+        }
+    }
+}
+
+/// Sets a gradient to 0 where the activation cut off, and adds up what [`Sums`] are of.
+pub(crate) fn mask_and_add(
+    from: &[f32],
+    gradient: &mut [f32],
+    lines: [&[f32]; 3],
+    clamp: Clamp,
+    sums: &mut [f32],
+    products: &mut [f32],
+) {
+    with_widest_vectors!(masked(
+        from: &[f32],
+        gradient: &mut [f32],
+        lines: [&[f32]; 3],
+        clamp: Clamp,
+        sums: &mut [f32],
+        products: &mut [f32],
+    ))
+}
+
+#[inline(always)]
+fn masked<const FUSED: bool>(
+    from: &[f32],
+    gradient: &mut [f32],
+    [factor, offset, mean]: [&[f32]; 3],
+    clamp: Clamp,
+    sums: &mut [f32],
+    products: &mut [f32],
+) {
+    for (from, gradient) in from.chunks(factor.len()).zip(gradient.chunks_mut(factor.len())) {
+        let count = from.len().min(gradient.len()).min(sums.len()).min(products.len());
+        let (from, gradient, sums, products) =
+            (&from[..count], &mut gradient[..count], &mut sums[..count], &mut products[..count]);
+        let (factor, offset, mean) = (&factor[..count], &offset[..count], &mean[..count]);
+        for at in 0..count {
+            let passed = passed::<FUSED>(from[at], gradient[at], factor[at], offset[at], clamp);
+            gradient[at] = passed;
+            sums[at] += passed;
+            products[at] = multiply_add::<FUSED>(passed, from[at] - mean[at], products[at]);
         }
     }
 }

@@ -167,8 +167,7 @@ impl Model {
     pub fn gradient(&mut self, images: &Tensor, labels: &Tensor, mode: Mode<'_>) -> Result<(Tensor, Tensor)> {
         let _ = self.flat.gradient.zero_();
         self.evaluated = None;
-        let mut kept = Vec::with_capacity(self.trunk);
-        let trunk = tch::no_grad(|| self.trunk(self.input(images), mode, Some(&mut kept)))?;
+        let (trunk, layers) = tch::no_grad(|| self.trunk(self.input(images), mode, true))?;
         let trunk = if self.trunk > 0 { trunk.set_requires_grad(true) } else { trunk };
         let logits = self.rest(&trunk, mode);
         let loss = logits.cross_entropy_loss::<Tensor>(
@@ -180,7 +179,7 @@ impl Model {
         );
         loss.f_backward()?;
         if self.trunk > 0 {
-            tch::no_grad(|| self.trunk_backward(&trunk.grad(), kept))?;
+            tch::no_grad(|| self.trunk_backward(&trunk.grad(), layers))?;
         }
         let right = tch::no_grad(|| logits.argmax(-1, false).eq_tensor(labels).sum(Kind::Double));
         Ok((loss.detach(), right))
@@ -192,7 +191,7 @@ impl Model {
     /// When libtorch cannot compute it, as for want of memory.
     pub fn logits(&mut self, images: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
         let _no_grad = tch::no_grad_guard();
-        let trunk = self.trunk(self.input(images), mode, None)?;
+        let (trunk, _) = self.trunk(self.input(images), mode, false)?;
         Ok(self.rest(&trunk, mode))
     }
 

@@ -1,28 +1,40 @@
 //! The convolutions at a network's start, on a CPU in f32: forward and backward by themselves, without autograd.
 //!
-//! libtorch convolves; everything between two convolutions (statistics, normalising, activation) is one pass of
-//! [`kernels`] instead of three, and its gradient two instead of four. What is kept for the way back is each
-//! convolution's input and output.
+//! libtorch convolves where matrices are multiplied; [`kernels`] does what only moves memory: statistics, normalising,
+//! activation, and depthwise convolutions together with what stands before them. Kept for the way back is what each layer
+//! has convolved, and what libtorch convolved it from.
 
 use super::flat::{slice, values};
 use super::{Bound, Mode, Model};
+use crate::member::as_f64;
 use crate::shim::{Geometry, convolution_backward};
 use crate::threads::LibtorchThreads;
 use anyhow::{Context, Result};
-use kernels::normalise::{Clamp, Line, Statistics, statistics};
+use kernels::depthwise::{self, Before, Behind, Shape};
+use kernels::normalise::{Clamp, Line, Statistics, Sums, statistics};
+use std::ops::Range;
 use sweeps::network::{Connection, Convolution, Network, Operation, Source};
 use sweeps::spec::model::{Activation, Precision};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
-/// What one layer's way back needs.
+/// A layer on the way forward: what it has convolved is still to be normalised and clamped. Its way back needs no more.
 #[derive(Debug)]
-pub(super) struct Kept {
-    place: usize,
-    /// f32, `[n, channels, height, width]`, channels last.
-    input: Tensor,
-    /// The convolution's output: f32, `[n, height, width, channels]`.
+pub(super) struct Layer {
+    /// What libtorch convolved: f32, `[n, channels, height, width]`, channels last. None where [`depthwise`] did, from the
+    /// layer before.
+    input: Option<Tensor>,
+    /// f32, `[n, height, width, channels]`.
     convolved: Tensor,
     line: Line,
+    clamp: Clamp,
+}
+
+/// A gradient on the way back: f32, `[n, height, width, channels]`.
+enum Gradient {
+    /// By what came out of the activation.
+    Behind(Tensor),
+    /// By what went into it, with its sums.
+    Within(Tensor, Sums),
 }
 
 /// How many layers from the first on are convolutions with BatchNorm of which each reads the one before, and nothing else
@@ -47,73 +59,127 @@ pub(super) fn length(network: &Network, device: Device, precision: Precision) ->
 }
 
 impl Model {
-    /// The trunk's output for f32 images `[n, 3, ρ, ρ]`; what the way back needs goes to `kept`, where there is one.
-    pub(super) fn trunk(&mut self, images: Tensor, mode: Mode<'_>, mut kept: Option<&mut Vec<Kept>>) -> Result<Tensor> {
-        let mut input = images;
+    /// The trunk's output for f32 images `[n, 3, ρ, ρ]`, and its layers for the way back, if they are to be kept.
+    pub(super) fn trunk(&mut self, images: Tensor, mode: Mode<'_>, keeps: bool) -> Result<(Tensor, Vec<Layer>)> {
+        let mut layers: Vec<Layer> = Vec::with_capacity(self.trunk);
         for place in 0..self.trunk {
-            let (convolution, bound) = self.convolution(place)?;
-            let geometry = geometry(&convolution);
-            let weight = self.leaf(bound.weight)?;
-            let Geometry { stride, padding, groups } = geometry;
-            let convolved = input.f_conv2d(weight, None::<&Tensor>, stride, padding, 1_i64, groups)?;
-            let mut convolved = channels_last(&convolved);
-            let line = self.line(bound, &convolved, mode)?;
-            let clamp = self.clamp(&convolution);
-            let output = match &mut kept {
-                Some(kept) => {
-                    let mut output = convolved.f_empty_like()?;
-                    line.apply(&LibtorchThreads, clamp, values(&convolved), slice(&mut output));
-                    kept.push(Kept { place, input, convolved, line });
-                    output
-                }
-                None => {
-                    line.apply_in_place(&LibtorchThreads, clamp, slice(&mut convolved));
-                    convolved
-                }
+            let layer = match layers.last_mut() {
+                None => self.convolve_by_libtorch(place, images.shallow_clone(), mode)?,
+                Some(before) => match self.known_shape(place, before) {
+                    Some(shape) => self.convolve_depthwise(place, before, shape, mode)?,
+                    None => self.convolve_by_libtorch(place, before.output(keeps)?, mode)?,
+                },
             };
-            input = output.permute([0, 3, 1, 2]);
+            if !keeps {
+                layers.clear();
+            }
+            layers.push(layer);
         }
-        Ok(input)
+        let output = layers.last_mut().map_or(Ok(images), |last| last.output(keeps))?;
+        Ok((output, layers))
+    }
+
+    fn convolve_by_libtorch(&mut self, place: usize, input: Tensor, mode: Mode<'_>) -> Result<Layer> {
+        let (convolution, bound) = self.convolution(place)?;
+        let Geometry { stride, padding, groups } = geometry(&convolution);
+        let weight = self.leaf(bound.weight)?;
+        let convolved = channels_last(&input.f_conv2d(weight, None::<&Tensor>, stride, padding, 1_i64, groups)?);
+        let channels = usize::try_from(convolution.channels)?;
+        let measure = || statistics(&LibtorchThreads, values(&convolved), channels);
+        let line = self.line(bound, mode, convolved.numel(), measure)?;
+        Ok(Layer { input: Some(input), convolved, line, clamp: self.clamp(&convolution) })
+    }
+
+    fn convolve_depthwise(&mut self, place: usize, before: &Layer, shape: Shape, mode: Mode<'_>) -> Result<Layer> {
+        let (convolution, bound) = self.convolution(place)?;
+        let (height, width) = shape.output();
+        let size = [shape.images, height, width, shape.channels].map(|side| i64::try_from(side).unwrap_or(i64::MAX));
+        let mut convolved = Tensor::f_empty(size, (Kind::Float, Device::Cpu))?;
+        let filter = &values(&self.flat.weights)[self.range(bound.weight)?];
+        let known = depthwise::forward(&LibtorchThreads, shape, before.as_before(), filter, slice(&mut convolved));
+        let line = self.line(bound, mode, convolved.numel(), || known)?;
+        Ok(Layer { input: None, convolved, line, clamp: self.clamp(&convolution) })
+    }
+
+    /// The shape of what comes into a depthwise layer, if it is one of those that are computed here.
+    fn known_shape(&self, place: usize, before: &Layer) -> Option<Shape> {
+        let (convolution, _) = self.convolution(place).ok()?;
+        let [images, height, width, channels] = before.convolved.size()[..] else { return None };
+        let side = |side: i64| usize::try_from(side).ok();
+        let shape = Shape {
+            images: side(images)?,
+            height: side(height)?,
+            width: side(width)?,
+            channels: side(channels)?,
+            stride: usize::try_from(convolution.stride).ok()?,
+        };
+        let is_known = convolution.connection == Connection::Depthwise && convolution.kernel == 3 && shape.is_known();
+        (is_known && before.input.is_some()).then_some(shape)
     }
 
     /// From the gradient of the trunk's output to that of its parameters, in the flat buffer.
-    pub(super) fn trunk_backward(&mut self, gradient: &Tensor, kept: Vec<Kept>) -> Result<()> {
-        let mut gradient = channels_last(gradient);
-        for Kept { place, input, convolved, line } in kept.into_iter().rev() {
+    pub(super) fn trunk_backward(&mut self, gradient: &Tensor, mut layers: Vec<Layer>) -> Result<()> {
+        let mut gradient = Gradient::Behind(channels_last(gradient));
+        while let Some(layer) = layers.pop() {
+            let place = layers.len();
             let (convolution, bound) = self.convolution(place)?;
-            let clamp = self.clamp(&convolution);
-            let of = line.differentiate(&LibtorchThreads, clamp, values(&convolved), slice(&mut gradient));
-            drop(convolved);
-            let flat = slice(&mut self.flat.gradient);
-            for (index, values) in [(bound.scale, &of.scale), (bound.shift, &of.shift)] {
-                let segment = &self.layout.segments[index.context("a layer without scale or shift")?];
-                flat[segment.offset..segment.offset + segment.len].copy_from_slice(values);
-            }
-            let gradient_of_output = gradient.permute([0, 3, 1, 2]);
-            let weight = self.leaf(bound.weight)?;
-            let wants_input = place > 0;
-            let (of_input, of_weight) =
-                convolution_backward(&gradient_of_output, &input, weight, geometry(&convolution), wants_input)?;
-            let segment = &self.layout.segments[bound.weight.context("a convolution without weight")?];
-            segment.view(&self.flat.gradient).copy_(&of_weight);
-            if let Some(of_input) = of_input {
-                gradient = channels_last(&of_input);
-            }
+            gradient = match (&layer.input, layers.last(), gradient) {
+                (None, Some(before), Gradient::Behind(gradient)) => {
+                    let shape = self.known_shape(place, before).context("a layer's shape has changed")?;
+                    let behind = layer.as_behind(&gradient);
+                    let filter = &values(&self.flat.weights)[self.range(bound.weight)?];
+                    let mut within = before.convolved.f_empty_like()?;
+                    let to = slice(&mut within);
+                    let found = depthwise::backward(&LibtorchThreads, shape, before.as_before(), behind, filter, to);
+                    self.put_gradient(bound.weight, &found.filter)?;
+                    self.put_gradient(bound.scale, &found.behind.scale)?;
+                    self.put_gradient(bound.shift, &found.behind.shift)?;
+                    Gradient::Within(within, found.before)
+                }
+                (Some(input), _, gradient) => {
+                    let Layer { convolved, line, clamp, .. } = &layer;
+                    let (of, gradient) = match gradient {
+                        Gradient::Behind(mut gradient) => {
+                            let within = slice(&mut gradient);
+                            (line.differentiate(&LibtorchThreads, *clamp, values(convolved), within), gradient)
+                        }
+                        Gradient::Within(mut gradient, sums) => {
+                            let within = slice(&mut gradient);
+                            (line.turn(&LibtorchThreads, &sums, values(convolved), within), gradient)
+                        }
+                    };
+                    self.put_gradient(bound.scale, &of.scale)?;
+                    self.put_gradient(bound.shift, &of.shift)?;
+                    let gradient = gradient.permute([0, 3, 1, 2]);
+                    let (weight, geometry) = (self.leaf(bound.weight)?, geometry(&convolution));
+                    let (of_input, of_weight) = convolution_backward(&gradient, input, weight, geometry, place > 0)?;
+                    let segment = &self.layout.segments[bound.weight.context("a convolution without weight")?];
+                    segment.view(&self.flat.gradient).copy_(&of_weight);
+                    let Some(of_input) = of_input else { break };
+                    Gradient::Behind(channels_last(&of_input))
+                }
+                _ => anyhow::bail!("layer {place} of the trunk has nothing to be computed from"),
+            };
         }
         Ok(())
     }
 
     /// What normalising comes to: by this batch's statistics, which move the running ones, or by the running ones.
-    fn line(&mut self, bound: Bound, convolved: &Tensor, mode: Mode<'_>) -> Result<Line> {
+    fn line(
+        &mut self,
+        bound: Bound,
+        mode: Mode<'_>,
+        values_seen: usize,
+        measure: impl FnOnce() -> Statistics,
+    ) -> Result<Line> {
         let of = &self.layout.statistics[bound.statistic.context("a layer without statistics")?];
         let running = &mut slice(&mut self.statistics)[of.offset..of.offset + 2 * of.channels];
         let (mean, variance) = running.split_at_mut(of.channels);
         let known = match mode {
             Mode::Train { decay, .. } | Mode::Estimate { decay } => {
-                let values = values(convolved);
-                let batch = statistics(&LibtorchThreads, values, of.channels);
+                let batch = measure();
                 // As libtorch has it: kept is the variance over n − 1.
-                let count = (values.len() / of.channels.max(1)) as f64;
+                let count = as_f64(u64::try_from(values_seen / of.channels.max(1))?);
                 let unbiased = count / (count - 1.0).max(1.0);
                 move_towards(mean, &batch.mean, 1.0, decay);
                 move_towards(variance, &batch.variance, unbiased, decay);
@@ -122,11 +188,8 @@ impl Model {
             Mode::Evaluate => Statistics { mean: mean.to_vec(), variance: variance.to_vec() },
         };
         let weights = values(&self.flat.weights);
-        let segment = |index: Option<usize>| {
-            let segment = &self.layout.segments[index.context("a layer without scale or shift")?];
-            anyhow::Ok(&weights[segment.offset..segment.offset + segment.len])
-        };
-        Ok(Line::new(&known, segment(bound.scale)?, segment(bound.shift)?, self.settings.epsilon))
+        let (scale, shift) = (self.range(bound.scale)?, self.range(bound.shift)?);
+        Ok(Line::new(&known, &weights[scale], &weights[shift], self.settings.epsilon))
     }
 
     fn convolution(&self, place: usize) -> Result<(Convolution, Bound)> {
@@ -140,12 +203,46 @@ impl Model {
         index.and_then(|index| self.leaves.get(index)).context("a convolution without weight")
     }
 
+    /// Where a parameter lies in the flat buffers.
+    fn range(&self, index: Option<usize>) -> Result<Range<usize>> {
+        let segment = index.and_then(|index| self.layout.segments.get(index)).context("a layer without a parameter")?;
+        Ok(segment.offset..segment.offset + segment.len)
+    }
+
+    fn put_gradient(&mut self, index: Option<usize>, values: &[f32]) -> Result<()> {
+        let range = self.range(index)?;
+        slice(&mut self.flat.gradient)[range].copy_from_slice(values);
+        Ok(())
+    }
+
     fn clamp(&self, convolution: &Convolution) -> Clamp {
         match (convolution.activation, self.settings.activation) {
             (false, _) => Clamp::NONE,
             (true, Activation::Relu6) => Clamp::RELU6,
             (true, Activation::Relu) => Clamp::RELU,
         }
+    }
+}
+
+impl Layer {
+    /// Normalised and clamped: `[n, channels, height, width]`. Where nothing is kept, in place.
+    fn output(&mut self, keeps: bool) -> Result<Tensor> {
+        let Self { convolved, line, clamp, .. } = self;
+        if !keeps {
+            line.apply_in_place(&LibtorchThreads, *clamp, slice(convolved));
+            return Ok(convolved.permute([0, 3, 1, 2]));
+        }
+        let mut output = convolved.f_empty_like()?;
+        line.apply(&LibtorchThreads, *clamp, values(convolved), slice(&mut output));
+        Ok(output.permute([0, 3, 1, 2]))
+    }
+
+    fn as_before(&self) -> Before<'_> {
+        Before { convolved: values(&self.convolved), line: &self.line, clamp: self.clamp }
+    }
+
+    fn as_behind<'a>(&'a self, gradient: &'a Tensor) -> Behind<'a> {
+        Behind { convolved: values(&self.convolved), line: &self.line, clamp: self.clamp, gradient: values(gradient) }
     }
 }
 
