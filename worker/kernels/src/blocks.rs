@@ -4,10 +4,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Values of a block: small enough for a core's own cache, together with what is computed from them.
 const BLOCK: usize = 1 << 15;
-/// Rows of fewer values are looked at several at a time.
-const ROW_MIN: usize = 64;
-/// Values of a vector.
-pub(crate) const LANES: usize = 16;
+/// Values that a compiled loop takes at a time: four of the widest vectors. What is left at a row's end is taken one by one.
+const STEP: usize = 64;
 
 /// Threads that share work.
 pub trait Team: Sync {
@@ -29,7 +27,7 @@ impl Team for Alone {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Walk {
     pub(crate) channels: usize,
-    /// Values after which both a pixel and a vector begin.
+    /// Values after which both a pixel and a step begin.
     pub(crate) row: usize,
     /// Values of a block: whole rows.
     block: usize,
@@ -39,10 +37,9 @@ impl Walk {
     pub(crate) fn new(channels: usize) -> Self {
         let channels = channels.max(1);
         let mut row = channels;
-        while !row.is_multiple_of(LANES) {
+        while !row.is_multiple_of(STEP) {
             row += channels;
         }
-        row *= ROW_MIN.div_ceil(row);
         Self { channels, row, block: row * (BLOCK / row).max(1) }
     }
 
@@ -104,10 +101,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_begin_with_a_pixel_and_a_vector() {
-        for (channels, row) in [(8, 64), (9, 144), (16, 64), (24, 96), (64, 64), (100, 400), (1024, 1024), (1, 64)] {
+    fn rows_begin_with_a_pixel_and_a_step() {
+        for (channels, row) in [(8, 64), (9, 576), (16, 64), (24, 192), (64, 64), (100, 1600), (1024, 1024), (1, 64)] {
             let walk = Walk::new(channels);
-            assert_eq!((walk.row, walk.row % channels, walk.row % LANES), (row, 0, 0), "{channels}");
+            assert_eq!((walk.row, walk.row % channels, walk.row % STEP), (row, 0, 0), "{channels}");
             assert!(walk.block.is_multiple_of(row) && walk.block <= BLOCK, "{channels}");
         }
     }

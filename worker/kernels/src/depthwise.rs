@@ -89,7 +89,7 @@ impl Shape {
 #[must_use]
 pub fn forward(team: &dyn Team, shape: Shape, before: Before<'_>, filter: &[f32], to: &mut [f32]) -> Statistics {
     let walk = Walk::new(shape.channels);
-    let filter = by_tap(&walk, filter);
+    let filter = by_tap(filter);
     let (factor, offset) = before.line.rows(&walk);
     let image = shape.height * shape.line();
     let convolve = |number: usize, to: &mut [f32], look: &mut dyn FnMut(&[f32])| {
@@ -100,7 +100,7 @@ pub fn forward(team: &dyn Team, shape: Shape, before: Before<'_>, filter: &[f32]
         };
         for (row, to) in to.chunks_mut(shape.output_line()).enumerate() {
             let around = lines.around(row * shape.stride, shape.height, make);
-            convolve_line(around, &filter, to, (shape.channels, walk.row, shape.stride));
+            convolve_line(around, &filter, to, (shape.channels, shape.stride));
             look(to);
         }
     };
@@ -128,7 +128,7 @@ pub fn backward(
     to: &mut [f32],
 ) -> Found {
     let walk = Walk::new(shape.channels);
-    let filter = mirrored(&by_tap(&walk, filter), walk.row);
+    let filter = mirrored(&by_tap(filter), shape.channels);
     let sums = behind.line.sums(team, behind.clamp, behind.convolved, behind.gradient);
     let (of_behind, slopes) = behind.line.slopes(&sums, behind.convolved.len());
     let behind_rows = behind.line.rows(&walk);
@@ -166,11 +166,11 @@ pub fn backward(
                 (at.is_multiple_of(shape.stride) && at / shape.stride < rows).then_some(at / shape.stride)
             });
             let around = lines.these(parts, make);
-            spread_line(around, &filter, to, (shape.channels, walk.row, shape.stride));
+            spread_line(around, &filter, to, (shape.channels, shape.stride));
             for (tap, line) in around.into_iter().enumerate() {
                 if parts[tap].is_some() {
                     let of_taps = &mut of_taps[tap * 3 * shape.channels..(tap + 1) * 3 * shape.channels];
-                    add_taps(line, &normal, of_taps, (shape.channels, width, shape.stride));
+                    add_taps(line, &normal, of_taps, width, (shape.channels, shape.stride));
                 }
             }
             mask_and_add(from, to, [&factor, &offset, &mean], before.clamp, sums, products);
@@ -186,10 +186,9 @@ pub fn backward(
     Found { filter: (0..of_taps.len()).map(by_channel).collect(), behind: of_behind, before: Sums(totals) }
 }
 
-/// A filter's values by tap, each for every value of a row.
-fn by_tap(walk: &Walk, filter: &[f32]) -> Vec<f32> {
-    let tap = |tap: usize| walk.repeat(&filter.iter().copied().skip(tap).step_by(TAPS).collect::<Vec<f32>>());
-    (0..TAPS).flat_map(tap).collect()
+/// A filter's values by tap: `[3, 3, channels]`.
+fn by_tap(filter: &[f32]) -> Vec<f32> {
+    (0..TAPS).flat_map(|tap| filter.iter().copied().skip(tap).step_by(TAPS)).collect()
 }
 
 /// The last three lines that were made, with a pixel of zeros at both ends.
@@ -226,119 +225,100 @@ impl Lines {
     }
 }
 
-/// A line of output from three of input (with their padding). `(channels, row, stride)`
-fn convolve_line(lines: [&[f32]; 3], filter: &[f32], to: &mut [f32], shape: (usize, usize, usize)) {
-    with_widest_vectors!(convolved(lines: [&[f32]; 3], filter: &[f32], to: &mut [f32], shape: (usize, usize, usize)))
-}
-
-#[inline(always)]
-fn convolved<const FUSED: bool>(
-    lines: [&[f32]; 3],
-    filter: &[f32],
-    to: &mut [f32],
-    (channels, row, stride): (usize, usize, usize),
-) {
-    // Where the filter moves by a pixel, pixels that follow each other read what follows each other.
-    let step = if stride == 1 { row } else { channels };
-    for (number, to) in to.chunks_mut(step).enumerate() {
-        let (at, count) = (number * step * stride, to.len());
-        correlate::<FUSED>(lines, filter, to, (at, channels, row), count);
-    }
-}
-
-/// `to` at i: the sum over all taps of the filter at i times the line at `at + i`, moved on by a pixel for each tap.
-#[inline(always)]
-fn correlate<const FUSED: bool>(
-    [above, here, below]: [&[f32]; 3],
-    filter: &[f32],
-    to: &mut [f32],
-    (at, channels, row): (usize, usize, usize),
-    count: usize,
-) {
-    let to = &mut to[..count];
-    let (a0, a1, a2) = (&above[at..][..count], &above[at + channels..][..count], &above[at + 2 * channels..][..count]);
-    let (h0, h1, h2) = (&here[at..][..count], &here[at + channels..][..count], &here[at + 2 * channels..][..count]);
-    let (b0, b1, b2) = (&below[at..][..count], &below[at + channels..][..count], &below[at + 2 * channels..][..count]);
-    let f: [&[f32]; TAPS] = std::array::from_fn(|tap| &filter[tap * row..][..count]);
-    for i in 0..count {
-        let mut sum = a0[i] * f[0][i];
-        sum = multiply_add::<FUSED>(a1[i], f[1][i], sum);
-        sum = multiply_add::<FUSED>(a2[i], f[2][i], sum);
-        sum = multiply_add::<FUSED>(h0[i], f[3][i], sum);
-        sum = multiply_add::<FUSED>(h1[i], f[4][i], sum);
-        sum = multiply_add::<FUSED>(h2[i], f[5][i], sum);
-        sum = multiply_add::<FUSED>(b0[i], f[6][i], sum);
-        sum = multiply_add::<FUSED>(b1[i], f[7][i], sum);
-        sum = multiply_add::<FUSED>(b2[i], f[8][i], sum);
-        to[i] = sum;
-    }
-}
-
 /// A filter by tap, left and right exchanged.
-fn mirrored(filter: &[f32], row: usize) -> Vec<f32> {
-    (0..TAPS).flat_map(|tap| filter[(tap / 3 * 3 + 2 - tap % 3) * row..][..row].iter().copied()).collect()
+fn mirrored(filter: &[f32], channels: usize) -> Vec<f32> {
+    (0..TAPS).flat_map(|tap| filter[(tap / 3 * 3 + 2 - tap % 3) * channels..][..channels].iter().copied()).collect()
 }
 
-/// The gradient of a line of input from the three lines of output that it may be part of, by the tap's line; `filter`:
-/// mirrored.
-fn spread_line(lines: [&[f32]; 3], filter: &[f32], to: &mut [f32], shape: (usize, usize, usize)) {
-    with_widest_vectors!(spread(lines: [&[f32]; 3], filter: &[f32], to: &mut [f32], shape: (usize, usize, usize)))
+/// Calls one of two versions: for channels by 16, or by 8.
+macro_rules! by_lanes {
+    ($of:ident ( $($argument:ident : $type:ty),* $(,)? ) by $channels:expr) => {{
+        #[inline(always)]
+        fn sixteen<const FUSED: bool>($($argument: $type),*) {
+            $of::<FUSED, 16>($($argument),*);
+        }
+        #[inline(always)]
+        fn eight<const FUSED: bool>($($argument: $type),*) {
+            $of::<FUSED, 8>($($argument),*);
+        }
+        if $channels.is_multiple_of(16) {
+            with_widest_vectors!(sixteen($($argument: $type),*))
+        } else {
+            with_widest_vectors!(eight($($argument: $type),*))
+        }
+    }};
+}
+
+/// Channels, and pixels between two places of the filter.
+type Steps = (usize, usize);
+
+/// A line of output from three of input, which have their padding.
+fn convolve_line(lines: [&[f32]; 3], filter: &[f32], to: &mut [f32], steps: Steps) {
+    by_lanes!(convolved(lines: [&[f32]; 3], filter: &[f32], to: &mut [f32], steps: Steps) by steps.0)
 }
 
 #[inline(always)]
-fn spread<const FUSED: bool>(
+fn convolved<const FUSED: bool, const LANES: usize>(
     lines: [&[f32]; 3],
     filter: &[f32],
     to: &mut [f32],
-    (channels, row, stride): (usize, usize, usize),
+    (channels, stride): Steps,
 ) {
-    if stride == 1 {
-        return convolved::<FUSED>(lines, filter, to, (channels, row, 1));
-    }
-    for (pixel, to) in to.chunks_exact_mut(channels).enumerate() {
-        // With the padding before it. Pixels in between two places of the filter are under both, the others under one.
-        let place = (pixel / 2 + 1) * channels;
-        let middle = lines.map(|line| &line[place..][..channels]);
-        let tap = |at: usize| &filter[at * row..][..channels];
-        if pixel.is_multiple_of(2) {
-            let (above, here, below) = (tap(1), tap(4), tap(7));
-            for at in 0..channels {
-                let sum = multiply_add::<FUSED>(middle[1][at], here[at], middle[0][at] * above[at]);
-                to[at] = multiply_add::<FUSED>(middle[2][at], below[at], sum);
+    for first in (0..channels).step_by(LANES) {
+        let filter: [[f32; LANES]; TAPS] = std::array::from_fn(|tap| lanes(filter, tap * channels + first));
+        for (pixel, to) in to.chunks_exact_mut(channels).enumerate() {
+            let at = pixel * stride * channels + first;
+            let mut sum = [0.0; LANES];
+            for (line, filter) in lines.into_iter().zip(filter.as_chunks::<3>().0) {
+                let line = &line[at..][..2 * channels + LANES];
+                for (tap, filter) in filter.iter().enumerate() {
+                    add::<FUSED, LANES>(&lanes(line, tap * channels), filter, &mut sum);
+                }
             }
-        } else {
-            let next = lines.map(|line| &line[place + channels..][..channels]);
-            let (left, right) = ([tap(0), tap(3), tap(6)], [tap(2), tap(5), tap(8)]);
-            for at in 0..channels {
-                let mut sum = middle[0][at] * left[0][at];
-                sum = multiply_add::<FUSED>(middle[1][at], left[1][at], sum);
-                sum = multiply_add::<FUSED>(middle[2][at], left[2][at], sum);
-                sum = multiply_add::<FUSED>(next[0][at], right[0][at], sum);
-                sum = multiply_add::<FUSED>(next[1][at], right[1][at], sum);
-                to[at] = multiply_add::<FUSED>(next[2][at], right[2][at], sum);
-            }
+            to[first..][..LANES].copy_from_slice(&sum);
         }
     }
 }
 
-/// Adds what a line of output's gradient says of the three taps that looked at a line of input. Both with their padding;
-/// `(channels, width of the output, stride)`
-fn add_taps(gradient: &[f32], input: &[f32], taps: &mut [f32], shape: (usize, usize, usize)) {
-    if shape.0.is_multiple_of(16) {
-        with_widest_vectors!(taps_16(gradient: &[f32], input: &[f32], taps: &mut [f32], shape: (usize, usize, usize)))
-    } else {
-        with_widest_vectors!(taps_8(gradient: &[f32], input: &[f32], taps: &mut [f32], shape: (usize, usize, usize)))
+/// The gradient of a line of input from the three lines of output that it may be part of, by the tap's line; `filter`:
+/// mirrored.
+fn spread_line(lines: [&[f32]; 3], filter: &[f32], to: &mut [f32], steps: Steps) {
+    by_lanes!(spread(lines: [&[f32]; 3], filter: &[f32], to: &mut [f32], steps: Steps) by steps.0)
+}
+
+#[inline(always)]
+fn spread<const FUSED: bool, const LANES: usize>(
+    lines: [&[f32]; 3],
+    filter: &[f32],
+    to: &mut [f32],
+    (channels, stride): Steps,
+) {
+    if stride == 1 {
+        return convolved::<FUSED, LANES>(lines, filter, to, (channels, 1));
+    }
+    for first in (0..channels).step_by(LANES) {
+        let filter: [[f32; LANES]; TAPS] = std::array::from_fn(|tap| lanes(filter, tap * channels + first));
+        for (pixel, to) in to.chunks_exact_mut(channels).enumerate() {
+            // With the padding before it. Pixels between two places of the filter are under both, the others under one.
+            let place = (pixel / 2 + 1) * channels + first;
+            let mut sum = [0.0; LANES];
+            for (line, filter) in lines.into_iter().zip(filter.as_chunks::<3>().0) {
+                let here = lanes(line, place);
+                if pixel.is_multiple_of(2) {
+                    add::<FUSED, LANES>(&here, &filter[1], &mut sum);
+                } else {
+                    add::<FUSED, LANES>(&here, &filter[0], &mut sum);
+                    add::<FUSED, LANES>(&lanes(line, place + channels), &filter[2], &mut sum);
+                }
+            }
+            to[first..][..LANES].copy_from_slice(&sum);
+        }
     }
 }
 
-#[inline(always)]
-fn taps_16<const FUSED: bool>(gradient: &[f32], input: &[f32], taps: &mut [f32], shape: (usize, usize, usize)) {
-    taps_of::<FUSED, 16>(gradient, input, taps, shape);
-}
-
-#[inline(always)]
-fn taps_8<const FUSED: bool>(gradient: &[f32], input: &[f32], taps: &mut [f32], shape: (usize, usize, usize)) {
-    taps_of::<FUSED, 8>(gradient, input, taps, shape);
+/// Adds what a line of output's gradient says of the three taps that looked at a line of input. Both with their padding.
+fn add_taps(gradient: &[f32], input: &[f32], taps: &mut [f32], width: usize, steps: Steps) {
+    by_lanes!(taps_of(gradient: &[f32], input: &[f32], taps: &mut [f32], width: usize, steps: Steps) by steps.0)
 }
 
 #[inline(always)]
@@ -346,23 +326,36 @@ fn taps_of<const FUSED: bool, const LANES: usize>(
     gradient: &[f32],
     input: &[f32],
     taps: &mut [f32],
-    (channels, width, stride): (usize, usize, usize),
+    width: usize,
+    (channels, stride): Steps,
 ) {
     for first in (0..channels).step_by(LANES) {
         let mut sums = [[0.0_f32; LANES]; 3];
         for pixel in 0..width {
-            let gradient = &gradient[(pixel + 1) * channels + first..][..LANES];
+            let gradient = lanes(gradient, (pixel + 1) * channels + first);
             let input = &input[pixel * stride * channels + first..][..2 * channels + LANES];
-            let (left, middle, right) = (&input[..LANES], &input[channels..][..LANES], &input[2 * channels..][..LANES]);
-            for at in 0..LANES {
-                sums[0][at] = multiply_add::<FUSED>(gradient[at], left[at], sums[0][at]);
-                sums[1][at] = multiply_add::<FUSED>(gradient[at], middle[at], sums[1][at]);
-                sums[2][at] = multiply_add::<FUSED>(gradient[at], right[at], sums[2][at]);
+            for (tap, sum) in sums.iter_mut().enumerate() {
+                add::<FUSED, LANES>(&gradient, &lanes(input, tap * channels), sum);
             }
         }
         for (tap, sums) in sums.iter().enumerate() {
             let taps = &mut taps[tap * channels + first..][..LANES];
             taps.iter_mut().zip(sums).for_each(|(tap, sum)| *tap += sum);
         }
+    }
+}
+
+/// A vector's values from a place on.
+#[inline(always)]
+fn lanes<const LANES: usize>(values: &[f32], at: usize) -> [f32; LANES] {
+    let mut lanes = [0.0; LANES];
+    lanes.copy_from_slice(&values[at..][..LANES]);
+    lanes
+}
+
+#[inline(always)]
+fn add<const FUSED: bool, const LANES: usize>(one: &[f32; LANES], other: &[f32; LANES], sum: &mut [f32; LANES]) {
+    for at in 0..LANES {
+        sum[at] = multiply_add::<FUSED>(one[at], other[at], sum[at]);
     }
 }
