@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::house::House;
 use crate::install::{Recipe, remove_folder};
+use crate::libtorch::Libtorch;
 use crate::peers;
 use crate::run::{Steps, answer, answers};
 use crate::setup::{Data, Wanted, setup};
@@ -25,7 +26,7 @@ const BATCHES: f64 = 10.0;
 /// Where Debian has it.
 const JEMALLOC: &str = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2";
 const JEMALLOC_CONF: &str =
-    "oversize_threshold:1,dirty_decay_ms:-1,muzzy_decay_ms:-1,background_thread:true,metadata_thp:auto";
+    "oversize_threshold:1,dirty_decay_ms:-1,muzzy_decay_ms:-1,background_thread:true,metadata_thp:auto,thp:always";
 
 /// How PyTorch trains the cells: in words, whether with jemalloc preloaded, and as arguments.
 const WAYS: [(&str, bool, &[&str]); 5] = [
@@ -64,6 +65,7 @@ struct Rate {
 
 struct Bench<'a> {
     house: &'a House,
+    libtorch: Libtorch,
     python: PathBuf,
     threads: String,
 }
@@ -72,10 +74,9 @@ struct Bench<'a> {
 pub(crate) fn grid(house: &House) -> Result<()> {
     let mut steps = Steps::default();
     let bench = Bench::prepare(house, &mut steps)?;
-    ensure!(
-        Path::new(JEMALLOC).exists(),
-        "{JEMALLOC} is not there, which the best peers preload: apt-get install libjemalloc2"
-    );
+    jemalloc()?;
+    let build = ["build", "--release", "--bin", "alpharho", "--bin", "alpharho-worker", "--bin", "alpharho-trainer"];
+    steps.run("build", &mut cargo(house, &bench.libtorch, &build)?)?;
     let folder = house.state.join("bench/grid");
     photographs(&bench, &folder, &mut steps)?;
     let mut measure = |ours: &mut Vec<_>, floors: &mut Vec<_>| -> Result<()> {
@@ -95,16 +96,23 @@ pub(crate) fn grid(house: &House) -> Result<()> {
     Ok(())
 }
 
+fn jemalloc() -> Result<()> {
+    ensure!(
+        Path::new(JEMALLOC).exists(),
+        "{JEMALLOC} is not there, which the best peers preload: apt-get install libjemalloc2"
+    );
+    Ok(())
+}
+
 /// The same for single steps.
 pub(crate) fn step(house: &House) -> Result<()> {
     let mut steps = Steps::default();
     let bench = Bench::prepare(house, &mut steps)?;
+    jemalloc()?;
     let mut rates = Vec::new();
-    for _ in 0..2 {
-        rates.extend(steps.step("ours", || bench.steps("2"))?);
-        for how in ["eager", "compiled"] {
-            rates.extend(steps.step("PyTorch", || bench.peer_steps(how))?);
-        }
+    // Each of the faster ones before and after the one that takes minutes to compile.
+    for how in ["ours", "eager", "compiled", "eager", "ours"] {
+        rates.extend(steps.step(how, || if how == "ours" { bench.steps("2") } else { bench.peer_steps(how) })?);
     }
     println!("\n{}", step_table(&rates));
     Ok(())
@@ -114,11 +122,10 @@ impl<'a> Bench<'a> {
     fn prepare(house: &'a House, steps: &mut Steps) -> Result<Self> {
         let libtorch = steps.step("setup", || setup(house, &Wanted { cuda: false, data: vec![Data::Gcompris] }))?;
         let python = steps.step("peers", || peers::environment(house, &peers::WEIGHTS))?;
-        let build =
-            ["build", "--release", "--bin", "alpharho", "--bin", "alpharho-worker", "--bin", "alpharho-trainer"];
-        steps.run("build", cargo(house, &libtorch, &build)?.args(["--example", "steps"]))?;
+        let build = ["build", "--release", "-p", "alpharho-trainer", "--example", "steps"];
+        steps.run("build", &mut cargo(house, &libtorch, &build)?)?;
         let threads = available_parallelism().context("how many cores there are")?.to_string();
-        Ok(Self { house, python, threads })
+        Ok(Self { house, libtorch, python, threads })
     }
 
     /// Seconds of all steps alone: one cell at a time, and the better of that and all side by side.

@@ -16,17 +16,7 @@ use tch::{Device, Kind, Tensor};
 use trainer::crew::Crew;
 use trainer::member::{DeviceBatch, Member};
 
-// As in the trainer itself.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-/// What jemalloc reads at its start.
-#[expect(unsafe_code, non_upper_case_globals, reason = "the symbol that jemalloc looks for")]
-// SAFETY: jemalloc declares `const char *malloc_conf`; the first word of a reference to bytes is a pointer to
-// them, and they end with a zero.
-#[unsafe(export_name = "malloc_conf")]
-pub static malloc_conf: &[u8; 109] =
-    b"oversize_threshold:0,dirty_decay_ms:-1,muzzy_decay_ms:-1,background_thread:false,metadata_thp:auto,narenas:4\0";
+trainer::keep_large_buffers!();
 
 const BATCH: u32 = 32;
 

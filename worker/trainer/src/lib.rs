@@ -5,6 +5,7 @@
 //! [`member`] one trial in it, [`exchange`] what changes where several replicas train one trial, [`speech`] the pipe
 //! to the agent.
 
+pub mod allocator;
 pub mod checkpoint;
 pub mod cohort;
 pub mod crew;

@@ -194,7 +194,7 @@ impl Model {
 
     fn convolution(&self, place: usize) -> Result<(Convolution, Bound)> {
         match &self.network.layers[place].operation {
-            Operation::Convolution(convolution) => Ok((convolution.clone(), self.layers[place])),
+            Operation::Convolution(convolution) => Ok((*convolution, self.layers[place])),
             _ => anyhow::bail!("layer {place} of the trunk is no convolution"),
         }
     }
