@@ -43,10 +43,17 @@ pub struct Start {
     pub device: String,
     /// CPU threads of the slot, for all members together; 0: choose.
     pub threads: u32,
+    /// Slots of its worker, which share the memory that images may be kept in.
+    #[serde(default = "one")]
+    pub slots: u32,
     /// A folder of its own, there already, for checkpoints before they are uploaded.
     pub folder: PathBuf,
     /// Names of data sets and where they lie; see [`DataPlaces`].
     pub data: DataPlaces,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// One trial of a cohort.

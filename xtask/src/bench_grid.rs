@@ -28,17 +28,48 @@ const JEMALLOC: &str = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2";
 const JEMALLOC_CONF: &str =
     "oversize_threshold:1,dirty_decay_ms:-1,muzzy_decay_ms:-1,background_thread:true,metadata_thp:auto,thp:always";
 
-/// How PyTorch trains the cells: in words, whether with jemalloc preloaded, and as arguments.
-const WAYS: [(&str, bool, &[&str]); 5] = [
-    ("as people run it: 2 loader processes", false, &["--loaders", "2"]),
-    ("jemalloc preloaded", true, &["--loaders", "2"]),
-    ("jemalloc, channels_last", true, &["--loaders", "2", "--channels-last"]),
-    ("jemalloc, channels_last, no loader processes", true, &["--loaders", "0", "--channels-last"]),
-    (
-        "the same, two cells at a time with a thread each",
-        true,
-        &["--loaders", "0", "--channels-last", "--together", "2", "--threads", "1"],
-    ),
+/// How PyTorch trains the cells.
+struct Way {
+    /// In words.
+    what: &'static str,
+    script: &'static str,
+    jemalloc: bool,
+    arguments: &'static [&'static str],
+    /// Whether it is one of the few that are tried on the second set of images too.
+    on_both: bool,
+}
+
+const fn way(what: &'static str, jemalloc: bool, arguments: &'static [&'static str], on_both: bool) -> Way {
+    Way { what, script: "train_cells.py", jemalloc, arguments, on_both }
+}
+
+const BY_TWO: &[&str] = &["--loaders", "0", "--channels-last", "--threads", "1", "--together", "2"];
+const WAYS: [Way; 6] = [
+    way("as people run it: 2 loader processes", false, &["--loaders", "2"], true),
+    way("jemalloc preloaded", true, &["--loaders", "2"], false),
+    way("jemalloc, channels_last", true, &["--loaders", "2", "--channels-last"], false),
+    way("jemalloc, channels_last, no loader processes", true, &["--loaders", "0", "--channels-last"], false),
+    way("the same, two cells at a time with a thread each", true, BY_TWO, true),
+    Way {
+        what: "the same by Ray Tune, two trials at a time",
+        script: "ray_cells.py",
+        jemalloc: true,
+        arguments: BY_TWO,
+        on_both: false,
+    },
+];
+
+/// Images, and the sweep over them.
+struct Images {
+    name: &'static str,
+    classes: [&'static str; 2],
+    sweep: &'static str,
+    is_second: bool,
+}
+
+const SETS: [Images; 2] = [
+    Images { name: "photographs", classes: ["animal", "tool"], sweep: "grid.yaml", is_second: false },
+    Images { name: "elpv", classes: ["0", "1"], sweep: "grid-elpv.yaml", is_second: true },
 ];
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -70,29 +101,34 @@ struct Bench<'a> {
     threads: String,
 }
 
-/// Builds, measures, prints a table in Markdown.
+/// Builds, measures, prints tables in Markdown.
 pub(crate) fn grid(house: &House) -> Result<()> {
     let mut steps = Steps::default();
     let bench = Bench::prepare(house, &mut steps)?;
     jemalloc()?;
     let build = ["build", "--release", "--bin", "alpharho", "--bin", "alpharho-worker", "--bin", "alpharho-trainer"];
     steps.run("build", &mut cargo(house, &bench.libtorch, &build)?)?;
+    let ray = steps.step("Ray", || peers::environment(house, &peers::CONTROL_PLANE))?;
     let folder = house.state.join("bench/grid");
-    photographs(&bench, &folder, &mut steps)?;
-    let mut measure = |ours: &mut Vec<_>, floors: &mut Vec<_>| -> Result<()> {
-        floors.push(steps.step("floor", || bench.floor())?);
-        ours.push(steps.step("ours", || bench.ours(&folder))?);
-        Ok(())
-    };
-    // Before and after the peers.
-    let (mut ours, mut floors, mut peers) = (Vec::new(), Vec::new(), Vec::new());
-    measure(&mut ours, &mut floors)?;
-    for (way, jemalloc, arguments) in WAYS {
-        println!("PyTorch, {way}");
-        peers.push(bench.peer(&folder, jemalloc, arguments)?);
+    let mut floors = vec![steps.step("floor", || bench.floor())?];
+    let mut measured = Vec::new();
+    for images in &SETS {
+        photographs(&bench, images, &folder, &mut steps)?;
+        let ways: Vec<&Way> = WAYS.iter().filter(|way| way.on_both || !images.is_second).collect();
+        // Before and after the peers.
+        let mut ours = vec![steps.step("ours", || bench.ours(images, &folder))?];
+        let mut peers = Vec::new();
+        for way in &ways {
+            println!("PyTorch, {}", way.what);
+            peers.push(bench.peer(images, &folder, way, &ray)?);
+        }
+        ours.push(steps.step("ours", || bench.ours(images, &folder))?);
+        measured.push((images.name, ours, ways, peers));
     }
-    measure(&mut ours, &mut floors)?;
-    println!("\n{}", grid_table(&floors, &ours, &peers));
+    floors.push(steps.step("floor", || bench.floor())?);
+    for (name, ours, ways, peers) in &measured {
+        println!("\n{name}\n\n{}", grid_table(&floors, ours, ways, peers));
+    }
     Ok(())
 }
 
@@ -120,7 +156,8 @@ pub(crate) fn step(house: &House) -> Result<()> {
 
 impl<'a> Bench<'a> {
     fn prepare(house: &'a House, steps: &mut Steps) -> Result<Self> {
-        let libtorch = steps.step("setup", || setup(house, &Wanted { cuda: false, data: vec![Data::Gcompris] }))?;
+        let libtorch =
+            steps.step("setup", || setup(house, &Wanted { cuda: false, data: vec![Data::Gcompris, Data::Elpv] }))?;
         let python = steps.step("peers", || peers::environment(house, &peers::WEIGHTS))?;
         let build = ["build", "--release", "-p", "alpharho-trainer", "--example", "steps"];
         steps.run("build", &mut cargo(house, &libtorch, &build)?)?;
@@ -154,23 +191,29 @@ impl<'a> Bench<'a> {
     }
 
     /// As a user would: from the command to the exported results.
-    fn ours(&self, folder: &Path) -> Result<Measured> {
+    fn ours(&self, images: &Images, folder: &Path) -> Result<Measured> {
         let store = folder.join("store");
         remove_folder(&store)?;
         let mut command = self.script("measured.py");
         command.arg(self.house.target().join("release/alpharho")).arg("run");
-        command.arg(self.house.root.join(SCRIPTS).join("grid.yaml"));
+        command.arg(self.house.root.join(SCRIPTS).join(images.sweep));
         command.arg("--store").arg(store.join("grid.db")).arg("--out").arg(store.join("results"));
-        command.arg("--data").arg(format!("photographs={}", folder.join("photographs").display()));
+        command.arg("--data").arg(format!("{}={}", images.name, folder.join(images.name).display()));
         answer(&mut command)
     }
 
-    fn peer(&self, folder: &Path, jemalloc: bool, arguments: &[&str]) -> Result<Measured> {
+    /// `ray`: the Python that has Ray. Its packages are shown to the one that has PyTorch.
+    fn peer(&self, images: &Images, folder: &Path, way: &Way, ray: &Path) -> Result<Measured> {
         let mut command = self.script("measured.py");
-        command.arg(&self.python).arg(self.house.root.join(SCRIPTS).join("train_cells.py"));
-        command.arg(folder.join("photographs")).args(arguments);
-        if jemalloc {
+        command.arg(&self.python).arg(self.house.root.join(SCRIPTS).join(way.script));
+        command.arg(folder.join(images.name)).args(way.arguments);
+        if way.jemalloc {
             command.env("LD_PRELOAD", JEMALLOC).env("MALLOC_CONF", JEMALLOC_CONF);
+        }
+        if way.script == "ray_cells.py" {
+            let print = "import json, sysconfig; print(json.dumps(sysconfig.get_paths()))";
+            let paths: BTreeMap<String, String> = answer(self.house.command(ray).args(["-c", print]))?;
+            command.env("PYTHONPATH", paths.get("purelib").context("a Python without packages")?);
         }
         answer(&mut command)
     }
@@ -182,15 +225,18 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// The photographs as JPEG, made where they are missing.
-fn photographs(bench: &Bench<'_>, folder: &Path, steps: &mut Steps) -> Result<()> {
-    let place = folder.join("photographs");
-    let recipe = Recipe { stamp: "bench grid recipe 1".to_owned(), required: &["animal", "tool"] };
+/// The images in a folder per class, made where they are missing: photographs as JPEG, solar cells as they are.
+fn photographs(bench: &Bench<'_>, images: &Images, folder: &Path, steps: &mut Steps) -> Result<()> {
+    let place = folder.join(images.name);
+    let recipe = Recipe { stamp: "bench grid recipe 1".to_owned(), required: &images.classes };
     if recipe.is_installed(&place) {
         return Ok(());
     }
     std::fs::create_dir_all(folder)?;
     recipe.install(&place, |out| {
+        if images.is_second {
+            return solar_cells(&bench.house.data("elpv"), out);
+        }
         let mut make = bench.house.command(&bench.python);
         make.arg(bench.house.root.join(PHOTOGRAPHS));
         make.arg(bench.house.data("gcompris").join("photographs")).arg(out).arg(IMAGES.to_string());
@@ -198,7 +244,19 @@ fn photographs(bench: &Bench<'_>, folder: &Path, steps: &mut Steps) -> Result<()
     })
 }
 
-fn grid_table(floors: &[(f64, f64)], ours: &[Measured], peers: &[Measured]) -> String {
+/// As many of ELPV as of the photographs, by whether they are defective.
+fn solar_cells(from: &Path, out: &Path) -> Result<()> {
+    let rows = std::fs::read_to_string(from.join("defect.csv")).context("ELPV's defect.csv cannot be read")?;
+    for row in rows.lines().skip(1).take(IMAGES) {
+        let (path, class) = row.split_once(',').context("a row of defect.csv without label")?;
+        let name = Path::new(path).file_name().context("a row of defect.csv without file")?;
+        std::fs::create_dir_all(out.join(class))?;
+        std::fs::copy(from.join(path), out.join(class).join(name)).with_context(|| format!("cannot copy {path}"))?;
+    }
+    Ok(())
+}
+
+fn grid_table(floors: &[(f64, f64)], ours: &[Measured], ways: &[&Way], peers: &[Measured]) -> String {
     let in_turn = mean(floors.iter().map(|floor| floor.0));
     let best = mean(floors.iter().map(|floor| floor.1));
     let took = mean(ours.iter().map(|run| run.seconds));
@@ -211,8 +269,9 @@ fn grid_table(floors: &[(f64, f64)], ours: &[Measured], peers: &[Measured]) -> S
         in_turn / took,
         best / took,
     );
-    for ((way, ..), Measured { seconds, peak_mib }) in WAYS.iter().zip(peers) {
-        text.push_str(&format!("| PyTorch, {way} | {seconds:.1} | {:.2} | {peak_mib:.0} |\n", seconds / took));
+    for (way, Measured { seconds, peak_mib }) in ways.iter().zip(peers) {
+        let what = way.what;
+        text.push_str(&format!("| PyTorch, {what} | {seconds:.1} | {:.2} | {peak_mib:.0} |\n", seconds / took));
     }
     text
 }
@@ -252,7 +311,8 @@ mod tests {
     fn ratios_are_of_means_and_to_ours() {
         let run = |seconds| Measured { seconds, peak_mib: 100.0 };
         let peers = vec![run(100.0); WAYS.len()];
-        let table = grid_table(&[(40.0, 30.0)], &[run(45.0), run(55.0)], &peers);
+        let ways: Vec<&Way> = WAYS.iter().collect();
+        let table = grid_table(&[(40.0, 30.0)], &[run(45.0), run(55.0)], &ways, &peers);
         assert!(table.contains("| ours | 50.0 | 1.00 | 100 |"), "{table}");
         assert!(
             table.contains("cell after cell | 40.0 | 0.80 |") && table.contains("| 100.0 | 2.00 | 100 |"),

@@ -20,6 +20,8 @@ from train_cells import BATCH, CELLS, model_of, optimizer_of  # noqa: E402
 
 def measure(alpha, rho, options):
     options.channels_last = True
+    # After 8 networks it would give up compiling.
+    torch._dynamo.reset()
     model = model_of(alpha, 1000, options).train()
     step = torch.compile(model) if options.how == "compiled" else model
     optimizer, loss_of = optimizer_of(model), nn.CrossEntropyLoss()

@@ -57,6 +57,7 @@ def train(cell):
     training, validation = Subset(training, order[held_out:]), Subset(validation, order[:held_out])
     loaders = {"batch_size": BATCH, "num_workers": options.loaders}
     model = model_of(alpha, classes, options)
+    torch._dynamo.reset()
     step = torch.compile(model) if options.compile else model
     optimizer, loss_of = optimizer_of(model), nn.CrossEntropyLoss()
     model.train()
@@ -85,7 +86,8 @@ def peak_mib():
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
-def main():
+def options_of(arguments):
+    """What the command line says, and the cells that it means."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder")
     parser.add_argument("--cells", help="ALPHA:RHO,..; all 16 if not given")
@@ -94,11 +96,16 @@ def main():
     parser.add_argument("--together", type=int, default=1, help="cells at a time")
     parser.add_argument("--channels-last", action="store_true")
     parser.add_argument("--compile", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     cells = CELLS
     if options.cells:
         pairs = [pair.split(":") for pair in options.cells.split(",")]
         cells = [(float(alpha), int(rho)) for alpha, rho in pairs]
+    return options, cells
+
+
+def main():
+    options, cells = options_of(sys.argv[1:])
     began = time.perf_counter()
     jobs = [(cell, options) for cell in cells]
     if options.together > 1:

@@ -51,6 +51,7 @@ pub(super) fn open() -> Box<dyn Target> {
             members: members.collect(),
             device: "cuda:0".to_owned(),
             threads: 4,
+            slots: 2,
             folder: "/scratch".into(),
             data: DataPlaces::default(),
         };

@@ -11,6 +11,7 @@ use crate::evaluation::{evaluate, to_device};
 use crate::exchange::chief::Chief;
 use crate::exchange::replica;
 use crate::member::{DeviceBatch, Member, as_f64};
+use crate::memory;
 use crate::speech::Speech;
 use anyhow::{Context, Result, ensure};
 use crossbeam_channel::Receiver;
@@ -277,6 +278,7 @@ impl Cohort<'_> {
                 return Ok(());
             }
             Err(error) => {
+                self.check_memory(&error)?;
                 self.end_all(&format!("{error:#}"));
                 return Ok(());
             }
@@ -336,8 +338,20 @@ impl Cohort<'_> {
     fn work_on_each(&mut self, work: impl Fn(&mut Member, &Speech) -> Result<()> + Sync) -> Result<()> {
         let speech = self.speech;
         let done = self.crew.each(&mut self.members, |member| work(member, speech))?;
+        done.iter().filter_map(|done| done.as_ref().err()).try_for_each(|error| self.check_memory(error))?;
         let mut done = done.into_iter();
         self.each_member(|_, _| done.next().unwrap_or(Ok(())));
+        Ok(())
+    }
+
+    /// Where memory does not suffice for several at a time, the process ends: the coordinator blames nobody, and lets half
+    /// of them go on together.
+    fn check_memory(&self, error: &anyhow::Error) -> Result<()> {
+        let count = self.members.len();
+        ensure!(
+            count < 2 || !memory::is_short(error),
+            "memory does not suffice for {count} trials at a time: {error:#}"
+        );
         Ok(())
     }
 

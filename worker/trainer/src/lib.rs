@@ -13,6 +13,7 @@ pub mod device;
 pub mod evaluation;
 pub mod exchange;
 pub mod member;
+pub mod memory;
 pub mod model;
 pub mod optimizer;
 pub mod random;

@@ -47,6 +47,7 @@ fn run(
         members: vec![member],
         device: "cpu".into(),
         threads: 1,
+        slots: 1,
         folder: folder.to_owned(),
         data: DataPlaces::default(),
     };

@@ -41,8 +41,14 @@ fn train_on(threads: u32, folder: &Path, trials: &[(Trial, Option<PathBuf>)], or
             exchange: None,
         })
         .collect();
-    let start =
-        Start { members, device: "cpu".into(), threads, folder: folder.to_owned(), data: DataPlaces::default() };
+    let start = Start {
+        members,
+        device: "cpu".into(),
+        threads,
+        slots: 1,
+        folder: folder.to_owned(),
+        data: DataPlaces::default(),
+    };
     let (sender, receiver) = unbounded();
     for order in orders {
         sender.send(order.clone()).unwrap();

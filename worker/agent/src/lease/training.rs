@@ -142,6 +142,7 @@ impl Lease {
             members: self.cohort.live().map(|member| member.order.clone()).collect(),
             device: self.device.clone(),
             threads: self.threads,
+            slots: u32::try_from(self.tools.config.slots.len()).unwrap_or(u32::MAX),
             folder: self.folder.clone(),
             data: self.tools.config.data.clone(),
         };
