@@ -189,6 +189,8 @@ pub enum Format {
     Idx,
     /// CIFAR's binary format; a file, or the folder with `data_batch_*.bin` / `test_batch.bin`.
     Cifar,
+    /// Tar shards of images and labels: one `.tar`, a folder of them, or braces: `train-{000..127}.tar`.
+    Webdataset,
 }
 
 /// Where validation images come from.

@@ -1,7 +1,7 @@
 //! A data set, opened, checked and split; its pixels are read when they are asked for.
 
 use super::cache::{Budget, Cache, Picture};
-use super::decode::{decode, read_image, usual_jpeg};
+use super::decode::{decode, usual_jpeg};
 use super::draw::Augmentation;
 use super::error::DataError;
 use super::jpeg::Region;
@@ -62,7 +62,8 @@ pub struct Set {
 /// One image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// Path relative to the set's folder with `/` between parts; or the number of the image in its file.
+    /// Path relative to the set's folder with `/` between parts; or the file of many images and the image's name or
+    /// number in it.
     pub name: String,
     /// From 0.
     pub label: u32,
@@ -74,7 +75,7 @@ pub struct Sample {
 
 impl Set {
     pub(super) fn new(samples: Vec<Sample>, store: Store) -> Self {
-        let cached = if matches!(store, Store::Files { .. }) { samples.len() } else { 0 };
+        let cached = if store.is_encoded() { samples.len() } else { 0 };
         let sound = std::iter::repeat_with(AtomicBool::default).take(cached).collect();
         Self { samples, store, cache: Cache::new(cached), sound }
     }
@@ -148,13 +149,9 @@ impl Dataset {
         let set = self.set(side);
         let at = index as usize;
         let sample = set.samples.get(at).ok_or_else(|| format!("there is no sample {index}"))?;
-        let root = match &set.store {
-            Store::Memory(packed) => {
-                let view = packed.view(sample.slot)?;
-                return renderer.pixels(view, &look_of(view.width, view.height), targets);
-            }
-            Store::Files { root } => root,
-        };
+        if let Some(view) = set.store.view(sample)? {
+            return renderer.pixels(view, &look_of(view.width, view.height), targets);
+        }
         match set.cache.get(at) {
             Some(Picture::Pixels(image)) => {
                 return renderer.pixels(image.view(), &look_of(image.width, image.height), targets);
@@ -168,8 +165,8 @@ impl Dataset {
             None => {}
         }
         let mut file = std::mem::take(&mut renderer.file);
-        let drawn = read_image(&root.join(&sample.name), &mut file)
-            .and_then(|()| self.draw_file(set, at, &file, look_of, renderer, targets));
+        let bytes = set.store.read(sample, &mut file);
+        let drawn = bytes.and_then(|bytes| self.draw_file(set, at, bytes, look_of, renderer, targets));
         renderer.file = file;
         drawn
     }
@@ -219,11 +216,7 @@ impl Set {
     /// Where a sample lies, for people.
     #[must_use]
     pub fn path(&self, index: u32) -> String {
-        let name = self.samples.get(index as usize).map_or("?", |sample| sample.name.as_str());
-        match &self.store {
-            Store::Files { root } => root.join(name).display().to_string(),
-            Store::Memory(packed) => format!("{}[{name}]", packed.place.display()),
-        }
+        self.samples.get(index as usize).map_or_else(|| "?".to_owned(), |sample| self.store.path(sample))
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -235,12 +228,8 @@ impl Set {
         self.samples.iter().map(|sample| sample.label).collect()
     }
 
-    /// The files of the samples, if each has its own.
-    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
-        let root = match &self.store {
-            Store::Files { root } => Some(root),
-            Store::Memory(_) => None,
-        };
-        root.into_iter().flat_map(|root| self.samples.iter().map(|sample| root.join(&sample.name)))
+    /// The files that the samples are read from.
+    pub(super) fn files(&self) -> BTreeSet<PathBuf> {
+        self.store.files(&self.samples)
     }
 }

@@ -93,8 +93,8 @@ impl Walk<'_> {
     }
 }
 
-/// What a folder holds, sorted by name.
-fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
+/// What a folder holds, sorted by name; names that begin with a dot are passed over.
+pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(DataError::unreadable(folder))? {
         let path = entry.map_err(DataError::unreadable(folder))?.path();

@@ -1,13 +1,17 @@
 //! How images lie on disk, format by format; and the checks that all formats share.
 
+mod braces;
 mod cifar;
 mod csv;
 mod folder;
 mod idx;
 mod split;
+mod store;
+mod webdataset;
+
+pub(super) use store::Store;
 
 use super::dataset::{Sample, Set};
-use super::decode::View;
 use super::error::DataError;
 use super::files::open_file;
 use flate2::bufread::MultiGzDecoder;
@@ -17,7 +21,6 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 use sweeps::spec::model::{Data, Format, Validation};
 
 /// What opening finds.
@@ -27,40 +30,6 @@ pub(super) struct Found {
     pub(super) class_names: Vec<String>,
     pub(super) notes: Vec<String>,
     pub(super) fingerprint: String,
-}
-
-/// Where pixels come from.
-#[derive(Clone, Debug)]
-pub(super) enum Store {
-    /// A file for each image, named by the sample relative to this folder.
-    Files { root: PathBuf },
-    /// All in memory.
-    Memory(Arc<Packed>),
-}
-
-/// Many images of one size in one buffer.
-#[derive(Debug)]
-pub(super) struct Packed {
-    /// The file or folder they were read from.
-    pub(super) place: PathBuf,
-    pub(super) width: u32,
-    pub(super) height: u32,
-    /// 1 or 3.
-    pub(super) channels: u8,
-    /// `n × height × width × channels`.
-    pub(super) bytes: Vec<u8>,
-}
-
-impl Packed {
-    fn image_bytes(&self) -> usize {
-        self.width as usize * self.height as usize * usize::from(self.channels)
-    }
-
-    pub(super) fn view(&self, slot: u32) -> Result<View<'_>, String> {
-        let start = slot as usize * self.image_bytes();
-        let bytes = self.bytes.get(start..start + self.image_bytes()).ok_or("it lies past the end of its file")?;
-        Ok(View { width: self.width, height: self.height, channels: self.channels, bytes })
-    }
 }
 
 /// What one path of the settings names.
@@ -110,6 +79,7 @@ fn list(settings: &Data, path: &Path, classes: Option<&[String]>) -> Result<List
         Format::Csv => csv::list(path, settings.classes, classes),
         Format::Idx => idx::list(path, settings.classes),
         Format::Cifar => cifar::list(path, settings.classes, side),
+        Format::Webdataset => webdataset::list(path, settings.classes),
     }
 }
 
@@ -127,6 +97,8 @@ fn check_separate(format: Format, train: &Path, validation: &Path) -> Result<(),
     let same = match format {
         Format::ImageFolder => train.starts_with(&validation) || validation.starts_with(&train),
         Format::Csv | Format::Idx => train == validation,
+        // Shards of one folder may be named one by one.
+        Format::Webdataset => train == validation,
         Format::Cifar => train == validation && train.is_file(),
     };
     if same {
@@ -167,8 +139,8 @@ fn check_sets(
 fn check_overlap(train: &Set, validation: &Set, place: &str) -> Result<(), DataError> {
     // `a/./b` and `a/b` are one file.
     let plain = |path: PathBuf| path.components().filter(|part| *part != Component::CurDir).collect::<PathBuf>();
-    let trained: BTreeSet<PathBuf> = train.files().map(plain).collect();
-    match validation.files().map(plain).find(|path| trained.contains(path)) {
+    let trained: BTreeSet<PathBuf> = train.files().into_iter().map(plain).collect();
+    match validation.files().into_iter().map(plain).find(|path| trained.contains(path)) {
         Some(path) => Err(DataError::Overlap { place: place.to_owned(), name: path.display().to_string() }),
         None => Ok(()),
     }

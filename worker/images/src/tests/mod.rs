@@ -5,6 +5,7 @@ mod files;
 mod packed;
 mod partly;
 mod real;
+mod shards;
 mod streams;
 
 use super::*;
