@@ -313,6 +313,7 @@ fn data_words(spec: &Sweep) -> String {
         sweeps::spec::model::Format::Idx => "IDX",
         sweeps::spec::model::Format::Cifar => "CIFAR",
         sweeps::spec::model::Format::Webdataset => "WebDataset",
+        sweeps::spec::model::Format::Pack => "pack",
     };
     format!("{} ({format}, {} classes)", spec.data.train, spec.data.classes)
 }

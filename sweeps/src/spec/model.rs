@@ -191,6 +191,8 @@ pub enum Format {
     Cifar,
     /// Tar shards of images and labels: one `.tar`, a folder of them, or braces: `train-{000..127}.tar`.
     Webdataset,
+    /// A file that `alpharho pack` made of any other format.
+    Pack,
 }
 
 /// Where validation images come from.

@@ -28,8 +28,8 @@ pub struct Dataset {
     pub validation: Set,
     /// By label.
     pub class_names: Vec<String>,
-    /// Hexadecimal SHA-256 over names, sizes and labels (over pixels where they are in one file), in order,
-    /// and which set each is in. The same data has the same fingerprint on every worker, wherever it lies.
+    /// Hexadecimal SHA-256 over names, sizes and labels (over pixels where they are in one file; over a pack's index), in
+    /// order, and which set each is in. The same data has the same fingerprint on every worker, wherever it lies.
     pub fingerprint: String,
     /// What a user may want to know: files left out, classes without validation images. One line each.
     pub notes: Vec<String>,

@@ -5,6 +5,7 @@ mod cifar;
 mod csv;
 mod folder;
 mod idx;
+mod pack;
 mod split;
 mod store;
 mod webdataset;
@@ -33,17 +34,18 @@ pub(super) struct Found {
 }
 
 /// What one path of the settings names.
-struct Listing {
-    samples: Vec<Sample>,
-    store: Store,
-    class_names: Vec<String>,
-    notes: Vec<String>,
+pub(super) struct Listing {
+    pub(super) samples: Vec<Sample>,
+    pub(super) store: Store,
+    /// By label.
+    pub(super) class_names: Vec<String>,
+    pub(super) notes: Vec<String>,
 }
 
 /// Lists, checks and splits.
 pub(super) fn find(settings: &Data, places: &DataPlaces) -> Result<Found, DataError> {
     let path = places.find(&settings.train);
-    let listing = list(settings, &path, None)?;
+    let listing = list(settings.format, Some(settings.classes), &path, None)?;
     let Listing { samples, store, class_names, mut notes } = listing;
     let place = path.display().to_string();
     if samples.is_empty() {
@@ -58,7 +60,7 @@ pub(super) fn find(settings: &Data, places: &DataPlaces) -> Result<Found, DataEr
         Validation::Path(other) => {
             let other = places.find(other);
             check_separate(settings.format, &path, &other)?;
-            let listing = list(settings, &other, Some(&class_names))?;
+            let listing = list(settings.format, Some(settings.classes), &other, Some(&class_names))?;
             notes.extend(listing.notes);
             (Set::new(samples, store), Set::new(listing.samples, listing.store), other.display().to_string())
         }
@@ -67,20 +69,34 @@ pub(super) fn find(settings: &Data, places: &DataPlaces) -> Result<Found, DataEr
     if matches!(settings.validation, Validation::Path(_)) {
         check_overlap(&train, &validation, &validation_place)?;
     }
-    let fingerprint = fingerprint(&class_names, &train, &validation);
+    let sets = [&train, &validation].map(|set| (set.samples.as_slice(), set.store()));
+    let fingerprint = fingerprint(&class_names, &sets);
     Ok(Found { train, validation, class_names, notes, fingerprint })
 }
 
-/// Lists one path. `classes`: those of the training set, when this is the validation set.
-fn list(settings: &Data, path: &Path, classes: Option<&[String]>) -> Result<Listing, DataError> {
-    let side = if classes.is_some() { Part::Validation } else { Part::Train };
-    match settings.format {
-        Format::ImageFolder => folder::list(path, settings.classes, classes),
-        Format::Csv => csv::list(path, settings.classes, classes),
-        Format::Idx => idx::list(path, settings.classes),
-        Format::Cifar => cifar::list(path, settings.classes, side),
-        Format::Webdataset => webdataset::list(path, settings.classes),
+/// Lists one path. `known`: the classes of the training set, when this is the validation set. `classes` may be missing
+/// where the data names its classes.
+pub(super) fn list(
+    format: Format,
+    classes: Option<u32>,
+    path: &Path,
+    known: Option<&[String]>,
+) -> Result<Listing, DataError> {
+    let side = if known.is_some() { Part::Validation } else { Part::Train };
+    match format {
+        Format::ImageFolder => folder::list(path, classes, known),
+        Format::Csv => csv::list(path, classes, known),
+        Format::Idx => idx::list(path, counted(path, classes)?),
+        Format::Cifar => cifar::list(path, counted(path, classes)?, side),
+        Format::Webdataset => webdataset::list(path, counted(path, classes)?),
+        Format::Pack => pack::list(path, classes, known),
     }
+}
+
+/// How many classes, of data that does not name them.
+fn counted(path: &Path, classes: Option<u32>) -> Result<u32, DataError> {
+    let problem = "it does not name its classes; say how many there are: --classes N";
+    classes.ok_or_else(|| DataError::malformed(path.display().to_string(), problem))
 }
 
 /// Which files of a folder are meant.
@@ -98,7 +114,7 @@ fn check_separate(format: Format, train: &Path, validation: &Path) -> Result<(),
         Format::ImageFolder => train.starts_with(&validation) || validation.starts_with(&train),
         Format::Csv | Format::Idx => train == validation,
         // Shards of one folder may be named one by one.
-        Format::Webdataset => train == validation,
+        Format::Webdataset | Format::Pack => train == validation,
         Format::Cifar => train == validation && train.is_file(),
     };
     if same {
@@ -137,6 +153,12 @@ fn check_sets(
 }
 
 fn check_overlap(train: &Set, validation: &Set, place: &str) -> Result<(), DataError> {
+    if let (Store::Pack(train), Store::Pack(validation)) = (train.store(), validation.store())
+        && train.index_sha256 == validation.index_sha256
+    {
+        // A copy.
+        return Err(DataError::Overlap { place: place.to_owned(), name: train.path.display().to_string() });
+    }
     // `a/./b` and `a/b` are one file.
     let plain = |path: PathBuf| path.components().filter(|part| *part != Component::CurDir).collect::<PathBuf>();
     let trained: BTreeSet<PathBuf> = train.files().into_iter().map(plain).collect();
@@ -146,7 +168,8 @@ fn check_overlap(train: &Set, validation: &Set, place: &str) -> Result<(), DataE
     }
 }
 
-fn fingerprint(class_names: &[String], train: &Set, validation: &Set) -> String {
+/// Hexadecimal SHA-256 over what there is to know without decoding; see [`super::Dataset::fingerprint`].
+pub(super) fn fingerprint(class_names: &[String], sets: &[(&[Sample], &Store)]) -> String {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         // Lengths first, so that no two lists are written alike.
@@ -156,25 +179,25 @@ fn fingerprint(class_names: &[String], train: &Set, validation: &Set) -> String 
     part(b"alpharho data 1");
     part(&(class_names.len() as u64).to_le_bytes());
     class_names.iter().for_each(|name| part(name.as_bytes()));
-    for set in [train, validation] {
-        part(&(set.samples.len() as u64).to_le_bytes());
-        for sample in &set.samples {
+    for (samples, store) in sets {
+        part(&(samples.len() as u64).to_le_bytes());
+        for sample in *samples {
             part(sample.name.as_bytes());
             part(&sample.bytes.to_le_bytes());
             part(&sample.label.to_le_bytes());
         }
-        if let Store::Memory(packed) = set.store() {
-            part(&Sha256::digest(&packed.bytes));
+        match store {
+            Store::Memory(packed) => part(&Sha256::digest(&packed.bytes)),
+            Store::Pack(pack) => part(&pack.index_sha256),
+            Store::Files { .. } | Store::Shards(_) => {}
         }
     }
     hex::encode(hash.finalize())
 }
 
 /// Refuses another number of classes than the settings say.
-fn check_class_count(place: &Path, expected: u32, names: &[String]) -> Result<(), DataError> {
-    if names.len() == expected as usize {
-        return Ok(());
-    }
+fn check_class_count(place: &Path, expected: Option<u32>, names: &[String]) -> Result<(), DataError> {
+    let Some(expected) = expected.filter(|expected| names.len() != *expected as usize) else { return Ok(()) };
     let mut listed = names.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
     if names.len() > 10 {
         listed.push_str(", …");

@@ -4,6 +4,7 @@ use super::super::dataset::Sample;
 use super::super::decode::{FILE_BYTES_MAX, View, read_image};
 use super::super::error::DataError;
 use super::super::files::open_file;
+use super::super::pack::Pack;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
@@ -22,6 +23,8 @@ pub(crate) enum Store {
     Files { root: PathBuf },
     /// Image files within larger files, each in one piece.
     Shards(Arc<Shards>),
+    /// A pack of ours.
+    Pack(Arc<Pack>),
     /// Pixels, all in memory.
     Memory(Arc<Packed>),
 }
@@ -36,6 +39,7 @@ impl Store {
                 Some(folder) => folder.join(&sample.name).display().to_string(),
                 None => sample.name.clone(),
             },
+            Self::Pack(pack) => format!("{}[{}]", pack.path.display(), sample.name),
             Self::Memory(packed) => format!("{}[{}]", packed.place.display(), sample.name),
         }
     }
@@ -48,6 +52,7 @@ impl Store {
                 let whole = |file: &Shard| fs::canonicalize(&file.path).unwrap_or_else(|_| file.path.clone());
                 shards.files.iter().map(whole).collect()
             }
+            Self::Pack(pack) => fs::canonicalize(&pack.path).into_iter().collect(),
             Self::Memory(_) => BTreeSet::new(),
         }
     }
@@ -56,6 +61,7 @@ impl Store {
     pub(crate) fn is_encoded(&self) -> bool {
         match self {
             Self::Files { .. } | Self::Shards(_) => true,
+            Self::Pack(pack) => pack.has_files(),
             Self::Memory(_) => false,
         }
     }
@@ -64,6 +70,7 @@ impl Store {
     pub(crate) fn view(&self, sample: &Sample) -> Result<Option<View<'_>>, String> {
         match self {
             Self::Files { .. } | Self::Shards(_) => Ok(None),
+            Self::Pack(pack) => pack.view(sample.slot),
             Self::Memory(packed) => packed.view(sample.slot).map(Some),
         }
     }
@@ -73,6 +80,7 @@ impl Store {
         match self {
             Self::Files { root } => read_image(&root.join(&sample.name), buffer)?,
             Self::Shards(shards) => shards.read(sample, buffer)?,
+            Self::Pack(pack) => return pack.content(sample.slot),
             Self::Memory(_) => return Err("it is no image file".to_owned()),
         }
         Ok(buffer)

@@ -252,7 +252,8 @@ impl Shard<'_> {
 
     fn malformed(&self, error: &io::Error) -> DataError {
         // It quotes what it found, which may be anything.
-        let words: String = error.to_string().chars().take(80).flat_map(char::escape_debug).collect();
+        let plain = |letter: char| if letter.is_control() { '?' } else { letter };
+        let words: String = error.to_string().chars().take(80).map(plain).collect();
         DataError::malformed(self.place(), format!("{words}; is it a tar, and complete?"))
     }
 }

@@ -2,7 +2,9 @@
 
 mod decoding;
 mod files;
+mod formats;
 mod packed;
+mod packs;
 mod partly;
 mod real;
 mod shards;

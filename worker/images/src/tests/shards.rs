@@ -170,10 +170,8 @@ fn a_shard_that_is_no_whole_tar_is_refused() {
     let expected = "HERE/s.tar: something follows its end at byte 2560, which tar would not see; tars are not joined with \
                     cat: name several shards, or pack them into one";
     check(&joined, expected);
-    let nonsense =
-        "numeric field was not a number: \\u{1}\\u{1}\\u{1}\\u{1}\\u{1}\\u{1}\\u{1}\\u{1} when getting cksum for ";
-    let quoted = "\\u{1}".repeat(16);
-    check(&[1; 2000], &format!("HERE/s.tar: {nonsense}{quoted}; is it a tar, and complete?"));
+    let nonsense = "numeric field was not a number: ???????? when getting cksum for ????????????????";
+    check(&[1; 2000], &format!("HERE/s.tar: {nonsense}; is it a tar, and complete?"));
     for (magic, packer, command) in [
         (&b"\x1F\x8B\x08\0"[..], "gzip", "gunzip"),
         (b"\x28\xB5\x2F\xFD", "zstd", "unzstd"),
