@@ -260,6 +260,7 @@ Examples:
   alpharho pack imagenet/train --format image_folder --out train.pack
   alpharho pack imagenet/train --format image_folder --out train.pack --size 256 --quality 90
   alpharho pack 'shards/train-{000..127}.tar' --format webdataset --classes 1000 --out train.pack
+  alpharho pack data/train --format parquet --out train.pack
   alpharho pack --show train.pack             # what is in it
   alpharho pack --check train.pack            # every byte, against its hash
 

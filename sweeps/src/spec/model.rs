@@ -193,6 +193,8 @@ pub enum Format {
     Webdataset,
     /// A file that `alpharho pack` made of any other format.
     Pack,
+    /// Columns of image files and labels, as Hugging Face data sets: a `.parquet`, a folder of them, or braces.
+    Parquet,
 }
 
 /// Where validation images come from.

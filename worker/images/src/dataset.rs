@@ -17,6 +17,9 @@ use sweeps::spec::model::Data;
 /// How many bytes of decoded image files are kept in memory, unless told otherwise: 1 GiB.
 pub const CACHE_BYTES: u64 = 1 << 30;
 
+/// How many bytes of image files are read into memory where they cannot be read one by one, unless told otherwise: 4 GiB.
+pub const ENCODED_BYTES_MAX: u64 = 4 << 30;
+
 /// Images to train on and to validate with.
 #[derive(Debug)]
 pub struct Dataset {
@@ -88,7 +91,7 @@ impl Dataset {
     /// # Errors
     /// Whatever makes the data unusable; see [`DataError`].
     pub fn open(settings: &Data, places: &DataPlaces) -> Result<Self, DataError> {
-        Self::open_with_cache(settings, places, CACHE_BYTES)
+        Self::open_with(settings, places, CACHE_BYTES, ENCODED_BYTES_MAX)
     }
 
     /// [`Dataset::open`] with another limit for decoded files kept in memory.
@@ -96,7 +99,21 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::open`].
     pub fn open_with_cache(settings: &Data, places: &DataPlaces, cache_bytes: u64) -> Result<Self, DataError> {
-        let Found { train, validation, class_names, notes, fingerprint } = sources::find(settings, places)?;
+        Self::open_with(settings, places, cache_bytes, ENCODED_BYTES_MAX)
+    }
+
+    /// [`Dataset::open`] with other limits: for decoded files kept in memory, and for image files read into memory (parquet).
+    ///
+    /// # Errors
+    /// As [`Dataset::open`].
+    pub fn open_with(
+        settings: &Data,
+        places: &DataPlaces,
+        cache_bytes: u64,
+        encoded_bytes: u64,
+    ) -> Result<Self, DataError> {
+        let Found { train, validation, class_names, notes, fingerprint } =
+            sources::find(settings, places, encoded_bytes)?;
         Ok(Self {
             settings: settings.clone(),
             train,

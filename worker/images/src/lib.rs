@@ -44,7 +44,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use dataset::{CACHE_BYTES, Dataset, Sample, Set, Side};
+pub use dataset::{CACHE_BYTES, Dataset, ENCODED_BYTES_MAX, Sample, Set, Side};
 pub use decode::{Decoded, decode};
 pub use draw::{Augmentation, Rect, augmentation, epoch_order, evaluation};
 pub use error::DataError;

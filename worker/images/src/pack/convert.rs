@@ -13,6 +13,7 @@ use fast_image_resize::pixels::{U8, U8x3};
 use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageReader};
+use parquet::data_type::ByteArray;
 use std::io::Cursor;
 
 /// Where an image is taken from.
@@ -20,6 +21,8 @@ use std::io::Cursor;
 pub(super) enum Bytes<'a> {
     /// To be read by whoever wants it.
     Stored(&'a Store, &'a Sample),
+    /// A file, as a row had it.
+    Row(ByteArray),
 }
 
 /// One for each thread.
@@ -48,6 +51,7 @@ impl Converter {
                 self.buffer = buffer;
                 record
             }
+            Bytes::Row(file) => self.file(file.data()),
         }
     }
 

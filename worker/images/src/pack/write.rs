@@ -5,7 +5,7 @@ use super::layout::{Image, Index, Kind, Place};
 use super::partial::{Partial, Record};
 use super::read::{PackSummary, show_pack};
 use crate::error::DataError;
-use crate::sources::{Listing, fingerprint, list};
+use crate::sources::{Listing, Rows, Store, fingerprint, list};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -107,7 +107,7 @@ pub fn pack(
         let problem = "it is there already; --force replaces it, --check says whether it is whole";
         return Err(DataError::malformed(out.display().to_string(), problem));
     }
-    let listing = list(options.format, options.classes, source, None)?;
+    let (listing, mut rows) = list(options.format, options.classes, source, None)?;
     if listing.samples.is_empty() {
         return Err(DataError::NoImages { place: source.display().to_string(), hint: String::new() });
     }
@@ -122,7 +122,10 @@ pub fn pack(
     let mut packing = Packing { source, listing: &listing, options, partial, places, left_out: Vec::new() };
     packing.take_up_left_out()?;
     if watch(PackEvent::Begun { done: packing.places.len() as u64, total }).is_continue() {
-        packing.run(watch)?;
+        if let Some(rows) = &mut rows {
+            rows.skip(packing.places.len())?;
+        }
+        packing.run(&mut rows, watch)?;
     }
     packing.partial.flush()?;
     let done = packing.places.len() as u64;
@@ -155,7 +158,14 @@ fn about(options: &PackOptions) -> String {
 
 /// What two packs must have in common for one to go on with the other.
 fn plan(listing: &Listing, about: &str) -> [u8; 32] {
-    let source = fingerprint(&listing.class_names, &[(&listing.samples, &listing.store)]);
+    let mut source = fingerprint(&listing.class_names, &[(&listing.samples, &listing.store)]);
+    if let Store::Encoded(_) = listing.store {
+        // Of rows no lengths are known before they are read; of their files they are.
+        for file in listing.store.files(&listing.samples) {
+            let length = std::fs::metadata(file).map_or(0, |facts| facts.len());
+            source.push_str(&format!(" {length}"));
+        }
+    }
     Sha256::digest(format!("alpharho pack 1\n{source}\n{about}")).into()
 }
 
@@ -204,7 +214,11 @@ impl Packing<'_> {
         }
     }
 
-    fn run(&mut self, watch: &mut dyn FnMut(PackEvent<'_>) -> ControlFlow<()>) -> Result<(), DataError> {
+    fn run(
+        &mut self,
+        rows: &mut Option<Rows>,
+        watch: &mut dyn FnMut(PackEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<(), DataError> {
         let (listing, options) = (self.listing, self.options);
         let threads = options.threads.max(1);
         let stop = AtomicBool::new(false);
@@ -239,11 +253,16 @@ impl Packing<'_> {
             drop(made_in);
             let mut early = BTreeMap::new();
             let mut given = self.places.len();
-            let ended = loop {
+            let ended = 'all: loop {
                 while given < listing.samples.len() && given - self.places.len() < threads * AHEAD {
                     let Some(sample) = listing.samples.get(given) else { break };
+                    let bytes = match rows.as_mut().map(Rows::next_image) {
+                        None => Bytes::Stored(&listing.store, sample),
+                        Some(Ok(file)) => Bytes::Row(file),
+                        Some(Err(error)) => break 'all Err(error),
+                    };
                     // The threads are there as long as this end is.
-                    let _ = jobs_in.send((given, Bytes::Stored(&listing.store, sample)));
+                    let _ = jobs_in.send((given, bytes));
                     given += 1;
                 }
                 if self.places.len() == given {

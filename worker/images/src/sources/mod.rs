@@ -6,13 +6,15 @@ mod csv;
 mod folder;
 mod idx;
 mod pack;
+mod parquet;
 mod split;
 mod store;
 mod webdataset;
 
+pub(super) use parquet::Rows;
 pub(super) use store::Store;
 
-use super::dataset::{Sample, Set};
+use super::dataset::{ENCODED_BYTES_MAX, Sample, Set};
 use super::error::DataError;
 use super::files::open_file;
 use flate2::bufread::MultiGzDecoder;
@@ -43,9 +45,13 @@ pub(super) struct Listing {
 }
 
 /// Lists, checks and splits.
-pub(super) fn find(settings: &Data, places: &DataPlaces) -> Result<Found, DataError> {
+pub(super) fn find(settings: &Data, places: &DataPlaces, encoded_bytes: u64) -> Result<Found, DataError> {
+    let list = |path: &Path, known: Option<&[String]>, bytes_max: u64| match settings.format {
+        Format::Parquet => parquet::list(path, Some(settings.classes), known, bytes_max),
+        format => list(format, Some(settings.classes), path, known).map(|(listing, _)| listing),
+    };
     let path = places.find(&settings.train);
-    let listing = list(settings.format, Some(settings.classes), &path, None)?;
+    let listing = list(&path, None, encoded_bytes)?;
     let Listing { samples, store, class_names, mut notes } = listing;
     let place = path.display().to_string();
     if samples.is_empty() {
@@ -60,7 +66,7 @@ pub(super) fn find(settings: &Data, places: &DataPlaces) -> Result<Found, DataEr
         Validation::Path(other) => {
             let other = places.find(other);
             check_separate(settings.format, &path, &other)?;
-            let listing = list(settings.format, Some(settings.classes), &other, Some(&class_names))?;
+            let listing = list(&other, Some(&class_names), encoded_bytes.saturating_sub(store.bytes_in_memory()))?;
             notes.extend(listing.notes);
             (Set::new(samples, store), Set::new(listing.samples, listing.store), other.display().to_string())
         }
@@ -75,22 +81,27 @@ pub(super) fn find(settings: &Data, places: &DataPlaces) -> Result<Found, DataEr
 }
 
 /// Lists one path. `known`: the classes of the training set, when this is the validation set. `classes` may be missing
-/// where the data names its classes.
+/// where the data names its classes. Of some formats the images come in rows, one after the other.
 pub(super) fn list(
     format: Format,
     classes: Option<u32>,
     path: &Path,
     known: Option<&[String]>,
-) -> Result<Listing, DataError> {
+) -> Result<(Listing, Option<Rows>), DataError> {
     let side = if known.is_some() { Part::Validation } else { Part::Train };
-    match format {
+    let listing = match format {
         Format::ImageFolder => folder::list(path, classes, known),
         Format::Csv => csv::list(path, classes, known),
         Format::Idx => idx::list(path, counted(path, classes)?),
         Format::Cifar => cifar::list(path, counted(path, classes)?, side),
         Format::Webdataset => webdataset::list(path, counted(path, classes)?),
         Format::Pack => pack::list(path, classes, known),
-    }
+        Format::Parquet => {
+            let (listing, rows) = parquet::stream(path, classes, known, ENCODED_BYTES_MAX)?;
+            return Ok((listing, Some(rows)));
+        }
+    };
+    Ok((listing?, None))
 }
 
 /// How many classes, of data that does not name them.
@@ -114,7 +125,7 @@ fn check_separate(format: Format, train: &Path, validation: &Path) -> Result<(),
         Format::ImageFolder => train.starts_with(&validation) || validation.starts_with(&train),
         Format::Csv | Format::Idx => train == validation,
         // Shards of one folder may be named one by one.
-        Format::Webdataset | Format::Pack => train == validation,
+        Format::Webdataset | Format::Pack | Format::Parquet => train == validation,
         Format::Cifar => train == validation && train.is_file(),
     };
     if same {
@@ -189,7 +200,7 @@ pub(super) fn fingerprint(class_names: &[String], sets: &[(&[Sample], &Store)]) 
         match store {
             Store::Memory(packed) => part(&Sha256::digest(&packed.bytes)),
             Store::Pack(pack) => part(&pack.index_sha256),
-            Store::Files { .. } | Store::Shards(_) => {}
+            Store::Files { .. } | Store::Shards(_) | Store::Encoded(_) => {}
         }
     }
     hex::encode(hash.finalize())

@@ -23,6 +23,8 @@ pub(crate) enum Store {
     Files { root: PathBuf },
     /// Image files within larger files, each in one piece.
     Shards(Arc<Shards>),
+    /// Image files, all in memory.
+    Encoded(Arc<Encoded>),
     /// A pack of ours.
     Pack(Arc<Pack>),
     /// Pixels, all in memory.
@@ -39,6 +41,11 @@ impl Store {
                 Some(folder) => folder.join(&sample.name).display().to_string(),
                 None => sample.name.clone(),
             },
+            // The sample's name begins with its file's.
+            Self::Encoded(encoded) => match encoded.file_of(sample).and_then(|file| file.parent()) {
+                Some(folder) => folder.join(&sample.name).display().to_string(),
+                None => sample.name.clone(),
+            },
             Self::Pack(pack) => format!("{}[{}]", pack.path.display(), sample.name),
             Self::Memory(packed) => format!("{}[{}]", packed.place.display(), sample.name),
         }
@@ -52,6 +59,10 @@ impl Store {
                 let whole = |file: &Shard| fs::canonicalize(&file.path).unwrap_or_else(|_| file.path.clone());
                 shards.files.iter().map(whole).collect()
             }
+            Self::Encoded(encoded) => {
+                let whole = |file: &PathBuf| fs::canonicalize(file).unwrap_or_else(|_| file.clone());
+                encoded.files.iter().map(whole).collect()
+            }
             Self::Pack(pack) => fs::canonicalize(&pack.path).into_iter().collect(),
             Self::Memory(_) => BTreeSet::new(),
         }
@@ -60,16 +71,24 @@ impl Store {
     /// Whether images are decoded each time they are looked at, unless they are kept.
     pub(crate) fn is_encoded(&self) -> bool {
         match self {
-            Self::Files { .. } | Self::Shards(_) => true,
+            Self::Files { .. } | Self::Shards(_) | Self::Encoded(_) => true,
             Self::Pack(pack) => pack.has_files(),
             Self::Memory(_) => false,
+        }
+    }
+
+    /// Of image files that are kept there.
+    pub(crate) fn bytes_in_memory(&self) -> u64 {
+        match self {
+            Self::Encoded(encoded) => encoded.images.iter().map(|image| image.len() as u64).sum(),
+            Self::Files { .. } | Self::Shards(_) | Self::Pack(_) | Self::Memory(_) => 0,
         }
     }
 
     /// The pixels of a sample, where they need no decoding. The error says what is wrong, without the sample's name.
     pub(crate) fn view(&self, sample: &Sample) -> Result<Option<View<'_>>, String> {
         match self {
-            Self::Files { .. } | Self::Shards(_) => Ok(None),
+            Self::Files { .. } | Self::Shards(_) | Self::Encoded(_) => Ok(None),
             Self::Pack(pack) => pack.view(sample.slot),
             Self::Memory(packed) => packed.view(sample.slot).map(Some),
         }
@@ -80,6 +99,10 @@ impl Store {
         match self {
             Self::Files { root } => read_image(&root.join(&sample.name), buffer)?,
             Self::Shards(shards) => shards.read(sample, buffer)?,
+            Self::Encoded(encoded) => {
+                let image = encoded.images.get(sample.slot as usize);
+                return image.map(|image| &**image).ok_or_else(|| "there is no such image".to_owned());
+            }
             Self::Pack(pack) => return pack.content(sample.slot),
             Self::Memory(_) => return Err("it is no image file".to_owned()),
         }
@@ -109,6 +132,22 @@ impl Packed {
         let start = slot as usize * self.image_bytes();
         let bytes = self.bytes.get(start..start + self.image_bytes()).ok_or("it lies past the end of its file")?;
         Ok(View { width: self.width, height: self.height, channels: self.channels, bytes })
+    }
+}
+
+/// Image files that were read from others.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    pub(super) files: Vec<PathBuf>,
+    /// By the samples' slots.
+    pub(super) images: Vec<Box<[u8]>>,
+}
+
+impl Encoded {
+    /// The one whose name the sample's begins with.
+    fn file_of(&self, sample: &Sample) -> Option<&PathBuf> {
+        let (name, _) = sample.name.rsplit_once('/')?;
+        self.files.iter().find(|file| file.file_name().is_some_and(|of| of == name))
     }
 }
 

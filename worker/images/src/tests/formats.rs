@@ -40,21 +40,32 @@ pub(super) fn pack_into(source: &Path, out: &Path, options: &PackOptions) -> Res
     pack(source, out, options, &mut |_| ControlFlow::Continue(()))
 }
 
-/// A tar of what an image folder holds, in its order.
-fn tar_of(folder: &Path) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (label, class) in ["cats", "dogs"].iter().enumerate() {
+/// The files of an image folder, in its order, with their labels.
+fn files_of(folder: &Path) -> Vec<(PathBuf, u32)> {
+    let mut all = Vec::new();
+    for (label, class) in (0..).zip(["cats", "dogs"]) {
         let mut files: Vec<PathBuf> =
             fs::read_dir(folder.join(class)).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
-        for file in files {
-            let name = format!("{class}/{}", file.file_name().unwrap().to_str().unwrap());
-            builder.append_path_with_name(&file, &name).unwrap();
-            let mut header = tar::Header::new_gnu();
-            header.set_size(1);
-            let key = &name[..name.find('.').unwrap()];
-            builder.append_data(&mut header, format!("{key}.cls"), label.to_string().as_bytes()).unwrap();
-        }
+        all.extend(files.into_iter().map(|file| (file, label)));
+    }
+    all
+}
+
+fn rows_of(folder: &Path) -> Vec<(Vec<u8>, i64)> {
+    files_of(folder).into_iter().map(|(file, label)| (fs::read(file).unwrap(), i64::from(label))).collect()
+}
+
+/// A tar of what an image folder holds.
+fn tar_of(folder: &Path) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (file, label) in files_of(folder) {
+        let name = file.strip_prefix(folder).unwrap().to_str().unwrap();
+        builder.append_path_with_name(&file, name).unwrap();
+        let mut header = tar::Header::new_gnu();
+        header.set_size(1);
+        let key = &name[..name.find('.').unwrap()];
+        builder.append_data(&mut header, format!("{key}.cls"), label.to_string().as_bytes()).unwrap();
     }
     builder.into_inner().unwrap()
 }
@@ -75,13 +86,16 @@ fn the_same_files_give_the_same_bits_in_every_format() {
     let at = |folder: &TempDir, name: &str| folder.path().join(name);
     for folder in [&train, &validation] {
         write(at(folder, "s.tar"), tar_of(&at(folder, "photos")));
+        super::tables::table(&at(folder, "t.parquet"), &rows_of(&at(folder, "photos")));
         pack_into(&at(folder, "photos"), &at(folder, "x.pack"), &options(Format::ImageFolder)).unwrap();
         pack_into(&at(folder, "s.tar"), &at(folder, "tar.pack"), &options(Format::Webdataset)).unwrap();
     }
     // Kept in memory or not.
     for cache_bytes in [CACHE_BYTES, 0] {
         let expected = batches("image_folder", &at(&train, "photos"), &at(&validation, "photos"), cache_bytes);
-        for (format, name) in [("webdataset", "s.tar"), ("pack", "x.pack"), ("pack", "tar.pack")] {
+        for (format, name) in
+            [("webdataset", "s.tar"), ("parquet", "t.parquet"), ("pack", "x.pack"), ("pack", "tar.pack")]
+        {
             assert!(batches(format, &at(&train, name), &at(&validation, name), cache_bytes) == expected, "{name}");
         }
     }

@@ -9,6 +9,7 @@ mod partly;
 mod real;
 mod shards;
 mod streams;
+mod tables;
 
 use super::*;
 use image::{GrayImage, Luma};
