@@ -114,8 +114,7 @@ impl Header {
     fn read(bytes: &[u8]) -> Option<Self> {
         let mut thrift = Thrift(bytes);
         let (mut header, mut field) = (Self { kind: -1, unpacked: -1, packed: -1, length: 0 }, 0);
-        loop {
-            let Some(kind) = thrift.field(&mut field)? else { break };
+        while let Some(kind) = thrift.field(&mut field)? {
             match (field, kind) {
                 (1, 5) => header.kind = thrift.zigzag()?,
                 (2, 5) => header.unpacked = thrift.zigzag()?,
