@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use dashboards::selection::{Selection, UnknownName};
 use std::path::PathBuf;
 use sweeps::plan::PlanFormat;
+use sweeps::spec::model::Format;
 
 /// Where the store lies unless told otherwise.
 pub(crate) const STORE_DEFAULT: &str = "runs/alpharho.db";
@@ -250,6 +251,21 @@ Examples:
 Exit codes: 0 it is whole, 1 something is damaged or missing"
     )]
     Store(Store),
+    /// Pack a data set into one file that is mapped into memory: `data.format: pack`
+    #[command(after_help = "\
+Files are kept as they are; with --size, what is larger is shrunk and stored as JPEG; with --raw, as pixels that need no
+decoding. Broken images are named and left out. The same command goes on after an interruption, also after kill -9.
+
+Examples:
+  alpharho pack imagenet/train --format image_folder --out train.pack
+  alpharho pack imagenet/train --format image_folder --out train.pack --size 256 --quality 90
+  alpharho pack 'shards/train-{000..127}.tar' --format webdataset --classes 1000 --out train.pack
+  alpharho pack data/train --format parquet --out train.pack
+  alpharho pack --show train.pack             # what is in it
+  alpharho pack --check train.pack            # every byte, against its hash
+
+Exit codes: 0 done, 1 error or damage, 2 bad command line, 130 interrupted")]
+    Pack(Pack),
     /// Print completions for a shell
     #[command(after_help = "\
 Examples:
@@ -283,6 +299,48 @@ Examples:
         #[arg(long)]
         no_checkpoints: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pack {
+    /// The data set, as data.train of a sweep file names it
+    #[arg(required_unless_present_any = ["check", "show"], requires = "out", value_hint = ValueHint::AnyPath)]
+    pub(crate) source: Option<PathBuf>,
+    /// The pack to write
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+    /// How the data set lies on disk, as data.format of a sweep file
+    #[arg(long, value_name = "FORMAT", required_unless_present_any = ["check", "show"],
+        value_parser = crate::commands::parse_format)]
+    pub(crate) format: Option<Format>,
+    /// How many classes; needed where the data set does not name them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    pub(crate) classes: Option<u32>,
+    /// Shrink images whose shorter side is longer than this to it
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(16..=8192))]
+    pub(crate) size: Option<u32>,
+    /// Store pixels, which need no decoding in training and much more room
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Of the JPEG that shrunk images are stored as
+    #[arg(long, value_name = "1-100", default_value_t = 90, requires = "size", conflicts_with = "raw",
+        value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) quality: u8,
+    /// Threads that read, decode and encode [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Give up when more images than this are broken
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) broken_max: u32,
+    /// Replace a pack that is there, and give up one that was begun from something else
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Instead: compare every byte of a pack with its hashes, and say what is damaged
+    #[arg(long, value_name = "PACK", conflicts_with_all = ["source", "out", "format", "show"], value_hint = ValueHint::FilePath)]
+    pub(crate) check: Option<PathBuf>,
+    /// Instead: say what is in a pack
+    #[arg(long, value_name = "PACK", conflicts_with_all = ["source", "out", "format"], value_hint = ValueHint::FilePath)]
+    pub(crate) show: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -312,6 +312,9 @@ fn data_words(spec: &Sweep) -> String {
         sweeps::spec::model::Format::Csv => "CSV manifest",
         sweeps::spec::model::Format::Idx => "IDX",
         sweeps::spec::model::Format::Cifar => "CIFAR",
+        sweeps::spec::model::Format::Webdataset => "WebDataset",
+        sweeps::spec::model::Format::Pack => "pack",
+        sweeps::spec::model::Format::Parquet => "Parquet",
     };
     format!("{} ({format}, {} classes)", spec.data.train, spec.data.classes)
 }

@@ -85,6 +85,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "alpharho-proto",
             "alpharho-coordinator",
             "alpharho-dashboards",
+            "alpharho-images",
             "alpharho-telemetry",
         ],
     ),

@@ -151,9 +151,17 @@ impl DataPlaces {
         }
         match &self.folder {
             Some(folder) if folder.join(&plain).exists() => folder.join(&plain),
+            // Braces stand for several files: `shards/train-{000..127}.tar`. Their folder decides.
+            Some(folder) if braces_folder(path).is_some_and(|below| folder.join(below).is_dir()) => folder.join(&plain),
             _ => plain,
         }
     }
+}
+
+/// The folder that braces are in; none without braces.
+fn braces_folder(path: &str) -> Option<&str> {
+    let (before, _) = path.split_once('{')?;
+    Some(before.rsplit_once('/').map_or("", |(folder, _)| folder))
 }
 
 /// From the trainer.
@@ -275,6 +283,8 @@ mod tests {
         assert_eq!(places.find("imagenet"), PathBuf::from("/mnt/imagenet"));
         assert_eq!(places.find("imagenet/train"), PathBuf::from("/mnt/imagenet/train"));
         assert_eq!(places.find("src/link.rs"), here.join("src/link.rs"));
+        assert_eq!(places.find("src/a-{0..9}.tar"), here.join("src/a-{0..9}.tar"));
+        assert_eq!(places.find("nowhere/a-{0..9}.tar"), PathBuf::from("nowhere/a-{0..9}.tar"));
         assert_eq!(places.find("nowhere/at-all"), PathBuf::from("nowhere/at-all"));
     }
 

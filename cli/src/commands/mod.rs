@@ -6,6 +6,8 @@ pub(crate) mod export;
 mod export_trials;
 mod follow;
 pub(crate) use follow::is_broken;
+mod pack;
+pub(crate) use pack::parse_format;
 mod plan;
 mod serve;
 mod show;
@@ -50,6 +52,7 @@ pub(crate) async fn dispatch(arguments: Arguments) -> anyhow::Result<End> {
         Command::Certs(arguments) => certs::certs(&place, &arguments),
         Command::Tokens(arguments) => tokens::tokens(&place, &arguments).await,
         Command::Store(arguments) => store::store(&place, &arguments).await,
+        Command::Pack(arguments) => pack::pack(&place, arguments).await,
         Command::Completion(arguments) => {
             let mut script = Vec::new();
             clap_complete::generate(arguments.shell, &mut Arguments::command(), "alpharho", &mut script);

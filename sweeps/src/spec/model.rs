@@ -189,6 +189,12 @@ pub enum Format {
     Idx,
     /// CIFAR's binary format; a file, or the folder with `data_batch_*.bin` / `test_batch.bin`.
     Cifar,
+    /// Tar shards of images and labels: one `.tar`, a folder of them, or braces: `train-{000..127}.tar`.
+    Webdataset,
+    /// A file that `alpharho pack` made of any other format.
+    Pack,
+    /// Columns of image files and labels, as Hugging Face data sets: a `.parquet`, a folder of them, or braces.
+    Parquet,
 }
 
 /// Where validation images come from.

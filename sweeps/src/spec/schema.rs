@@ -136,7 +136,11 @@ const METRIC: &[Key] =
     &[key("name", Text(64), Must("\"val_top1\"")), key("goal", Word(&["maximize", "minimize"]), Must("\"maximize\""))];
 
 const DATA: &[Key] = &[
-    key("format", Word(&["image_folder", "csv", "idx", "cifar"]), Must("\"image_folder\"")),
+    key(
+        "format",
+        Word(&["image_folder", "csv", "idx", "cifar", "webdataset", "pack", "parquet"]),
+        Must("\"image_folder\""),
+    ),
     key("train", Text(PATH_MAX), Must("\"data\"")),
     key(
         "validation",

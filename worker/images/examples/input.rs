@@ -1,6 +1,6 @@
 //! Images a second of one loader thread, for `cargo xtask bench input`: read, decoded, cropped, resized, mirrored.
 //!
-//! `input FOLDER RESOLUTIONS SECONDS`: a line of JSON with images a second of this process's processor time. Nothing is
+//! `input PATH RESOLUTIONS SECONDS [FORMAT]`: a line of JSON with images a second of this process's processor time. Nothing is
 //! kept in memory, as with more images than fit. The first epoch, which reads each file to its end, stands beside the
 //! others.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what is wrong here is to be seen at once")]
@@ -13,10 +13,14 @@ use std::time::{Duration, Instant};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, resolutions, seconds] = &arguments[..] else { panic!("input FOLDER RESOLUTIONS SECONDS") };
+    let (folder, resolutions, seconds, format) = match &arguments[..] {
+        [folder, resolutions, seconds] => (folder, resolutions, seconds, "image_folder"),
+        [path, resolutions, seconds, format] => (path, resolutions, seconds, format.as_str()),
+        _ => panic!("input PATH RESOLUTIONS SECONDS [FORMAT]"),
+    };
     let resolutions: Vec<u32> = resolutions.split(',').map(|text| text.parse().unwrap()).collect();
     // No colours are distorted, because the peers do not either; one image is held out.
-    let settings = json!({"format": "image_folder", "train": folder, "validation": {"fraction": 0.002}, "classes": 5,
+    let settings = json!({"format": format, "train": folder, "validation": {"fraction": 0.002}, "classes": 5,
         "color": {"brightness": 0.0, "saturation": [1.0, 1.0]}});
     let dataset = Dataset::open_with_cache(&from_value(settings).unwrap(), &DataPlaces::default(), 0).unwrap();
     let dataset = Arc::new(dataset);

@@ -1,7 +1,7 @@
 //! A data set, opened, checked and split; its pixels are read when they are asked for.
 
 use super::cache::{Budget, Cache, Picture};
-use super::decode::{decode, read_image, usual_jpeg};
+use super::decode::{decode, usual_jpeg};
 use super::draw::Augmentation;
 use super::error::DataError;
 use super::jpeg::Region;
@@ -17,6 +17,9 @@ use sweeps::spec::model::Data;
 /// How many bytes of decoded image files are kept in memory, unless told otherwise: 1 GiB.
 pub const CACHE_BYTES: u64 = 1 << 30;
 
+/// How many bytes of image files are read into memory where they cannot be read one by one, unless told otherwise: 4 GiB.
+pub const ENCODED_BYTES_MAX: u64 = 4 << 30;
+
 /// Images to train on and to validate with.
 #[derive(Debug)]
 pub struct Dataset {
@@ -28,8 +31,8 @@ pub struct Dataset {
     pub validation: Set,
     /// By label.
     pub class_names: Vec<String>,
-    /// Hexadecimal SHA-256 over names, sizes and labels (over pixels where they are in one file), in order,
-    /// and which set each is in. The same data has the same fingerprint on every worker, wherever it lies.
+    /// Hexadecimal SHA-256 over names, sizes and labels (over pixels where they are in one file; over a pack's index), in
+    /// order, and which set each is in. The same data has the same fingerprint on every worker, wherever it lies.
     pub fingerprint: String,
     /// What a user may want to know: files left out, classes without validation images. One line each.
     pub notes: Vec<String>,
@@ -62,7 +65,8 @@ pub struct Set {
 /// One image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// Path relative to the set's folder with `/` between parts; or the number of the image in its file.
+    /// Path relative to the set's folder with `/` between parts; or the file of many images and the image's name or
+    /// number in it.
     pub name: String,
     /// From 0.
     pub label: u32,
@@ -74,7 +78,7 @@ pub struct Sample {
 
 impl Set {
     pub(super) fn new(samples: Vec<Sample>, store: Store) -> Self {
-        let cached = if matches!(store, Store::Files { .. }) { samples.len() } else { 0 };
+        let cached = if store.is_encoded() { samples.len() } else { 0 };
         let sound = std::iter::repeat_with(AtomicBool::default).take(cached).collect();
         Self { samples, store, cache: Cache::new(cached), sound }
     }
@@ -87,7 +91,7 @@ impl Dataset {
     /// # Errors
     /// Whatever makes the data unusable; see [`DataError`].
     pub fn open(settings: &Data, places: &DataPlaces) -> Result<Self, DataError> {
-        Self::open_with_cache(settings, places, CACHE_BYTES)
+        Self::open_with(settings, places, CACHE_BYTES, ENCODED_BYTES_MAX)
     }
 
     /// [`Dataset::open`] with another limit for decoded files kept in memory.
@@ -95,7 +99,21 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::open`].
     pub fn open_with_cache(settings: &Data, places: &DataPlaces, cache_bytes: u64) -> Result<Self, DataError> {
-        let Found { train, validation, class_names, notes, fingerprint } = sources::find(settings, places)?;
+        Self::open_with(settings, places, cache_bytes, ENCODED_BYTES_MAX)
+    }
+
+    /// [`Dataset::open`] with other limits: for decoded files kept in memory, and for image files read into memory (parquet).
+    ///
+    /// # Errors
+    /// As [`Dataset::open`].
+    pub fn open_with(
+        settings: &Data,
+        places: &DataPlaces,
+        cache_bytes: u64,
+        encoded_bytes: u64,
+    ) -> Result<Self, DataError> {
+        let Found { train, validation, class_names, notes, fingerprint } =
+            sources::find(settings, places, encoded_bytes)?;
         Ok(Self {
             settings: settings.clone(),
             train,
@@ -148,13 +166,9 @@ impl Dataset {
         let set = self.set(side);
         let at = index as usize;
         let sample = set.samples.get(at).ok_or_else(|| format!("there is no sample {index}"))?;
-        let root = match &set.store {
-            Store::Memory(packed) => {
-                let view = packed.view(sample.slot)?;
-                return renderer.pixels(view, &look_of(view.width, view.height), targets);
-            }
-            Store::Files { root } => root,
-        };
+        if let Some(view) = set.store.view(sample)? {
+            return renderer.pixels(view, &look_of(view.width, view.height), targets);
+        }
         match set.cache.get(at) {
             Some(Picture::Pixels(image)) => {
                 return renderer.pixels(image.view(), &look_of(image.width, image.height), targets);
@@ -168,8 +182,8 @@ impl Dataset {
             None => {}
         }
         let mut file = std::mem::take(&mut renderer.file);
-        let drawn = read_image(&root.join(&sample.name), &mut file)
-            .and_then(|()| self.draw_file(set, at, &file, look_of, renderer, targets));
+        let bytes = set.store.read(sample, &mut file);
+        let drawn = bytes.and_then(|bytes| self.draw_file(set, at, bytes, look_of, renderer, targets));
         renderer.file = file;
         drawn
     }
@@ -219,11 +233,7 @@ impl Set {
     /// Where a sample lies, for people.
     #[must_use]
     pub fn path(&self, index: u32) -> String {
-        let name = self.samples.get(index as usize).map_or("?", |sample| sample.name.as_str());
-        match &self.store {
-            Store::Files { root } => root.join(name).display().to_string(),
-            Store::Memory(packed) => format!("{}[{name}]", packed.place.display()),
-        }
+        self.samples.get(index as usize).map_or_else(|| "?".to_owned(), |sample| self.store.path(sample))
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -235,12 +245,8 @@ impl Set {
         self.samples.iter().map(|sample| sample.label).collect()
     }
 
-    /// The files of the samples, if each has its own.
-    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
-        let root = match &self.store {
-            Store::Files { root } => Some(root),
-            Store::Memory(_) => None,
-        };
-        root.into_iter().flat_map(|root| self.samples.iter().map(|sample| root.join(&sample.name)))
+    /// The files that the samples are read from.
+    pub(super) fn files(&self) -> BTreeSet<PathBuf> {
+        self.store.files(&self.samples)
     }
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 /// Larger images are refused before they are decoded: a small file can claim any size.
 const PIXELS_MAX: u64 = 100_000_000;
 /// Larger files are refused before they are read.
-const FILE_BYTES_MAX: u64 = 512 << 20;
+pub(super) const FILE_BYTES_MAX: u64 = 512 << 20;
 
 /// A decoded image.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,6 +17,14 @@ pub enum DataError {
         /// Why.
         source: io::Error,
     },
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Unwritable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A file or folder is not what its format asks for.
     #[error("{place}: {problem}")]
     Malformed {
@@ -98,6 +106,11 @@ impl DataError {
     /// [`DataError::Unreadable`], as a function for `map_err`.
     pub(super) fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Unreadable { path: path.to_owned(), source }
+    }
+
+    /// [`DataError::Unwritable`], as a function for `map_err`.
+    pub(super) fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Unwritable { path: path.to_owned(), source }
     }
 
     /// [`DataError::Malformed`].

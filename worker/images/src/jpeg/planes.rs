@@ -46,6 +46,11 @@ impl Region {
         Self { across: 0..across, down: 0..down, side: 8 }
     }
 
+    /// Everything, with a pixel a block.
+    pub(crate) fn coarse(header: &Header) -> Self {
+        Self { side: 1, ..Self::whole(header) }
+    }
+
     /// What a crop (in pixels as stored) needs to be resized to sides of `smallest` and more. By how much it is shrunk
     /// before depends on the crop and on `base` alone: as far as both its sides keep `base` pixels.
     pub(crate) fn of(header: &Header, crop: &Rect, base: u32, smallest: u32) -> Self {

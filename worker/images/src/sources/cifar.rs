@@ -3,7 +3,8 @@
 use super::super::dataset::Sample;
 use super::super::error::DataError;
 use super::super::files::read_file;
-use super::{Listing, Packed, Part, Store, numbered_classes, read_plain_or_gzip};
+use super::store::Packed;
+use super::{Listing, Part, Store, numbered_classes, read_plain_or_gzip};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use super::super::dataset::Sample;
 use super::super::error::DataError;
 use super::super::files::read_file;
-use super::{Listing, Store, check_class_count, numbered_classes};
+use super::{Listing, Store, check_class_count, counted, numbered_classes};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ const BYTES_MAX: u64 = 1 << 30;
 
 /// Labels that are all whole numbers are taken as they are; otherwise they are names, and the sorted names
 /// get the labels 0, 1, ... Other columns are passed over.
-pub(super) fn list(file: &Path, classes: u32, known: Option<&[String]>) -> Result<Listing, DataError> {
+pub(super) fn list(file: &Path, classes: Option<u32>, known: Option<&[String]>) -> Result<Listing, DataError> {
     let place = file.display().to_string();
     let rows = read(file, &place)?;
     if rows.is_empty() {
@@ -21,12 +21,12 @@ pub(super) fn list(file: &Path, classes: u32, known: Option<&[String]>) -> Resul
     }
     // The validation file is read as the training file was.
     let are_numbers = match known {
-        Some(known) => known == numbered_classes(classes),
+        Some(known) => known == numbered_classes(counted(file, classes)?),
         None => rows.iter().all(|row| row.label.parse::<i64>().is_ok()),
     };
     let class_names = match (known, are_numbers) {
         (Some(known), _) => known.to_vec(),
-        (None, true) => numbered_classes(classes),
+        (None, true) => numbered_classes(counted(file, classes)?),
         (None, false) => {
             let names: BTreeSet<&String> = rows.iter().map(|row| &row.label).collect();
             let names: Vec<String> = names.into_iter().cloned().collect();
@@ -34,6 +34,7 @@ pub(super) fn list(file: &Path, classes: u32, known: Option<&[String]>) -> Resul
             names
         }
     };
+    let classes = u32::try_from(class_names.len()).unwrap_or(u32::MAX);
     let root = match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => ".".into(),

@@ -12,7 +12,7 @@ const DEPTH_MAX: usize = 16;
 
 /// Class folders in the order of their names get the labels 0, 1, ..; images are sorted by path. Folders
 /// within a class folder are looked into; names that begin with a dot are passed over.
-pub(super) fn list(root: &Path, classes: u32, known: Option<&[String]>) -> Result<Listing, DataError> {
+pub(super) fn list(root: &Path, classes: Option<u32>, known: Option<&[String]>) -> Result<Listing, DataError> {
     let place = root.display().to_string();
     let mut class_names = Vec::new();
     for (name, path) in entries(root)? {
@@ -93,8 +93,8 @@ impl Walk<'_> {
     }
 }
 
-/// What a folder holds, sorted by name.
-fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
+/// What a folder holds, sorted by name; names that begin with a dot are passed over.
+pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(DataError::unreadable(folder))? {
         let path = entry.map_err(DataError::unreadable(folder))?.path();

@@ -2,7 +2,8 @@
 
 use super::super::dataset::Sample;
 use super::super::error::DataError;
-use super::{Listing, Packed, Store, numbered_classes, read_plain_or_gzip};
+use super::store::Packed;
+use super::{Listing, Store, numbered_classes, read_plain_or_gzip};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

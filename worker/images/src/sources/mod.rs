@@ -1,13 +1,20 @@
 //! How images lie on disk, format by format; and the checks that all formats share.
 
+mod braces;
 mod cifar;
 mod csv;
 mod folder;
 mod idx;
+mod pack;
+mod parquet;
 mod split;
+mod store;
+mod webdataset;
 
-use super::dataset::{Sample, Set};
-use super::decode::View;
+pub(super) use parquet::Rows;
+pub(super) use store::Store;
+
+use super::dataset::{ENCODED_BYTES_MAX, Sample, Set};
 use super::error::DataError;
 use super::files::open_file;
 use flate2::bufread::MultiGzDecoder;
@@ -17,7 +24,6 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 use sweeps::spec::model::{Data, Format, Validation};
 
 /// What opening finds.
@@ -29,52 +35,23 @@ pub(super) struct Found {
     pub(super) fingerprint: String,
 }
 
-/// Where pixels come from.
-#[derive(Clone, Debug)]
-pub(super) enum Store {
-    /// A file for each image, named by the sample relative to this folder.
-    Files { root: PathBuf },
-    /// All in memory.
-    Memory(Arc<Packed>),
-}
-
-/// Many images of one size in one buffer.
-#[derive(Debug)]
-pub(super) struct Packed {
-    /// The file or folder they were read from.
-    pub(super) place: PathBuf,
-    pub(super) width: u32,
-    pub(super) height: u32,
-    /// 1 or 3.
-    pub(super) channels: u8,
-    /// `n × height × width × channels`.
-    pub(super) bytes: Vec<u8>,
-}
-
-impl Packed {
-    fn image_bytes(&self) -> usize {
-        self.width as usize * self.height as usize * usize::from(self.channels)
-    }
-
-    pub(super) fn view(&self, slot: u32) -> Result<View<'_>, String> {
-        let start = slot as usize * self.image_bytes();
-        let bytes = self.bytes.get(start..start + self.image_bytes()).ok_or("it lies past the end of its file")?;
-        Ok(View { width: self.width, height: self.height, channels: self.channels, bytes })
-    }
-}
-
 /// What one path of the settings names.
-struct Listing {
-    samples: Vec<Sample>,
-    store: Store,
-    class_names: Vec<String>,
-    notes: Vec<String>,
+pub(super) struct Listing {
+    pub(super) samples: Vec<Sample>,
+    pub(super) store: Store,
+    /// By label.
+    pub(super) class_names: Vec<String>,
+    pub(super) notes: Vec<String>,
 }
 
 /// Lists, checks and splits.
-pub(super) fn find(settings: &Data, places: &DataPlaces) -> Result<Found, DataError> {
+pub(super) fn find(settings: &Data, places: &DataPlaces, encoded_bytes: u64) -> Result<Found, DataError> {
+    let list = |path: &Path, known: Option<&[String]>, bytes_max: u64| match settings.format {
+        Format::Parquet => parquet::list(path, Some(settings.classes), known, bytes_max),
+        format => list(format, Some(settings.classes), path, known).map(|(listing, _)| listing),
+    };
     let path = places.find(&settings.train);
-    let listing = list(settings, &path, None)?;
+    let listing = list(&path, None, encoded_bytes)?;
     let Listing { samples, store, class_names, mut notes } = listing;
     let place = path.display().to_string();
     if samples.is_empty() {
@@ -89,7 +66,7 @@ pub(super) fn find(settings: &Data, places: &DataPlaces) -> Result<Found, DataEr
         Validation::Path(other) => {
             let other = places.find(other);
             check_separate(settings.format, &path, &other)?;
-            let listing = list(settings, &other, Some(&class_names))?;
+            let listing = list(&other, Some(&class_names), encoded_bytes.saturating_sub(store.bytes_in_memory()))?;
             notes.extend(listing.notes);
             (Set::new(samples, store), Set::new(listing.samples, listing.store), other.display().to_string())
         }
@@ -98,19 +75,39 @@ pub(super) fn find(settings: &Data, places: &DataPlaces) -> Result<Found, DataEr
     if matches!(settings.validation, Validation::Path(_)) {
         check_overlap(&train, &validation, &validation_place)?;
     }
-    let fingerprint = fingerprint(&class_names, &train, &validation);
+    let sets = [&train, &validation].map(|set| (set.samples.as_slice(), set.store()));
+    let fingerprint = fingerprint(&class_names, &sets);
     Ok(Found { train, validation, class_names, notes, fingerprint })
 }
 
-/// Lists one path. `classes`: those of the training set, when this is the validation set.
-fn list(settings: &Data, path: &Path, classes: Option<&[String]>) -> Result<Listing, DataError> {
-    let side = if classes.is_some() { Part::Validation } else { Part::Train };
-    match settings.format {
-        Format::ImageFolder => folder::list(path, settings.classes, classes),
-        Format::Csv => csv::list(path, settings.classes, classes),
-        Format::Idx => idx::list(path, settings.classes),
-        Format::Cifar => cifar::list(path, settings.classes, side),
-    }
+/// Lists one path. `known`: the classes of the training set, when this is the validation set. `classes` may be missing
+/// where the data names its classes. Of some formats the images come in rows, one after the other.
+pub(super) fn list(
+    format: Format,
+    classes: Option<u32>,
+    path: &Path,
+    known: Option<&[String]>,
+) -> Result<(Listing, Option<Rows>), DataError> {
+    let side = if known.is_some() { Part::Validation } else { Part::Train };
+    let listing = match format {
+        Format::ImageFolder => folder::list(path, classes, known),
+        Format::Csv => csv::list(path, classes, known),
+        Format::Idx => idx::list(path, counted(path, classes)?),
+        Format::Cifar => cifar::list(path, counted(path, classes)?, side),
+        Format::Webdataset => webdataset::list(path, counted(path, classes)?),
+        Format::Pack => pack::list(path, classes, known),
+        Format::Parquet => {
+            let (listing, rows) = parquet::stream(path, classes, known, ENCODED_BYTES_MAX)?;
+            return Ok((listing, Some(rows)));
+        }
+    };
+    Ok((listing?, None))
+}
+
+/// How many classes, of data that does not name them.
+fn counted(path: &Path, classes: Option<u32>) -> Result<u32, DataError> {
+    let problem = "it does not name its classes; say how many there are: --classes N";
+    classes.ok_or_else(|| DataError::malformed(path.display().to_string(), problem))
 }
 
 /// Which files of a folder are meant.
@@ -127,6 +124,8 @@ fn check_separate(format: Format, train: &Path, validation: &Path) -> Result<(),
     let same = match format {
         Format::ImageFolder => train.starts_with(&validation) || validation.starts_with(&train),
         Format::Csv | Format::Idx => train == validation,
+        // Shards of one folder may be named one by one.
+        Format::Webdataset | Format::Pack | Format::Parquet => train == validation,
         Format::Cifar => train == validation && train.is_file(),
     };
     if same {
@@ -165,16 +164,23 @@ fn check_sets(
 }
 
 fn check_overlap(train: &Set, validation: &Set, place: &str) -> Result<(), DataError> {
+    if let (Store::Pack(train), Store::Pack(validation)) = (train.store(), validation.store())
+        && train.index_sha256 == validation.index_sha256
+    {
+        // A copy.
+        return Err(DataError::Overlap { place: place.to_owned(), name: train.path.display().to_string() });
+    }
     // `a/./b` and `a/b` are one file.
     let plain = |path: PathBuf| path.components().filter(|part| *part != Component::CurDir).collect::<PathBuf>();
-    let trained: BTreeSet<PathBuf> = train.files().map(plain).collect();
-    match validation.files().map(plain).find(|path| trained.contains(path)) {
+    let trained: BTreeSet<PathBuf> = train.files().into_iter().map(plain).collect();
+    match validation.files().into_iter().map(plain).find(|path| trained.contains(path)) {
         Some(path) => Err(DataError::Overlap { place: place.to_owned(), name: path.display().to_string() }),
         None => Ok(()),
     }
 }
 
-fn fingerprint(class_names: &[String], train: &Set, validation: &Set) -> String {
+/// Hexadecimal SHA-256 over what there is to know without decoding; see [`super::Dataset::fingerprint`].
+pub(super) fn fingerprint(class_names: &[String], sets: &[(&[Sample], &Store)]) -> String {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         // Lengths first, so that no two lists are written alike.
@@ -184,25 +190,25 @@ fn fingerprint(class_names: &[String], train: &Set, validation: &Set) -> String 
     part(b"alpharho data 1");
     part(&(class_names.len() as u64).to_le_bytes());
     class_names.iter().for_each(|name| part(name.as_bytes()));
-    for set in [train, validation] {
-        part(&(set.samples.len() as u64).to_le_bytes());
-        for sample in &set.samples {
+    for (samples, store) in sets {
+        part(&(samples.len() as u64).to_le_bytes());
+        for sample in *samples {
             part(sample.name.as_bytes());
             part(&sample.bytes.to_le_bytes());
             part(&sample.label.to_le_bytes());
         }
-        if let Store::Memory(packed) = set.store() {
-            part(&Sha256::digest(&packed.bytes));
+        match store {
+            Store::Memory(packed) => part(&Sha256::digest(&packed.bytes)),
+            Store::Pack(pack) => part(&pack.index_sha256),
+            Store::Files { .. } | Store::Shards(_) | Store::Encoded(_) => {}
         }
     }
     hex::encode(hash.finalize())
 }
 
 /// Refuses another number of classes than the settings say.
-fn check_class_count(place: &Path, expected: u32, names: &[String]) -> Result<(), DataError> {
-    if names.len() == expected as usize {
-        return Ok(());
-    }
+fn check_class_count(place: &Path, expected: Option<u32>, names: &[String]) -> Result<(), DataError> {
+    let Some(expected) = expected.filter(|expected| names.len() != *expected as usize) else { return Ok(()) };
     let mut listed = names.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
     if names.len() > 10 {
         listed.push_str(", …");

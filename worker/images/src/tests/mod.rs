@@ -2,10 +2,14 @@
 
 mod decoding;
 mod files;
+mod formats;
 mod packed;
+mod packs;
 mod partly;
 mod real;
+mod shards;
 mod streams;
+mod tables;
 
 use super::*;
 use image::{GrayImage, Luma};
