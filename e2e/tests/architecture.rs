@@ -71,9 +71,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("alpharho-agent", &["alpharho-access", "alpharho-sweeps", "alpharho-proto", "alpharho-telemetry"]),
     ("alpharho-gradients", &["alpharho-access", "alpharho-sweeps", "alpharho-proto"]),
     ("alpharho-images", &["alpharho-sweeps", "alpharho-proto"]),
+    ("alpharho-kernels", &[]),
     (
         "alpharho-trainer",
-        &["alpharho-access", "alpharho-sweeps", "alpharho-proto", "alpharho-gradients", "alpharho-images"],
+        &[
+            "alpharho-access",
+            "alpharho-sweeps",
+            "alpharho-proto",
+            "alpharho-gradients",
+            "alpharho-images",
+            "alpharho-kernels",
+        ],
     ),
     ("alpharho-trainer-scripted", &["alpharho-sweeps", "alpharho-proto"]),
     ("alpharho-dashboards", &["alpharho-sweeps", "alpharho-proto"]),

@@ -94,6 +94,15 @@ struct Rate {
     seconds: f64,
 }
 
+/// What `roofline.py` prints.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Roofline {
+    convolve_gflops: f64,
+    multiply_gflops: f64,
+    read_gb_s: f64,
+    copy_gb_s: f64,
+}
+
 struct Bench<'a> {
     house: &'a House,
     libtorch: Libtorch,
@@ -150,7 +159,13 @@ pub(crate) fn step(house: &House) -> Result<()> {
     for how in ["ours", "eager", "compiled", "eager", "ours"] {
         rates.extend(steps.step(how, || if how == "ours" { bench.steps("2") } else { bench.peer_steps(how) })?);
     }
-    println!("\n{}", step_table(&rates));
+    let Roofline { convolve_gflops, multiply_gflops, read_gb_s, copy_gb_s } =
+        answer(bench.peer_script("roofline.py").args(["--threads", &bench.threads]))?;
+    println!(
+        "\n{}\nThe machine at most: {convolve_gflops:.0} GFLOP/s in a pointwise convolution, {multiply_gflops:.0} in a product of \
+         matrices; memory is read at {read_gb_s:.0} GB/s and copied at {copy_gb_s:.0}.",
+        step_table(&rates)
+    );
     Ok(())
 }
 
@@ -181,13 +196,14 @@ impl<'a> Bench<'a> {
     }
 
     fn peer_steps(&self, how: &str) -> Result<Vec<Rate>> {
-        let mut command = self.script("steps.py");
-        answers(
-            command
-                .args([how, "--threads", &self.threads])
-                .env("LD_PRELOAD", JEMALLOC)
-                .env("MALLOC_CONF", JEMALLOC_CONF),
-        )
+        answers(self.peer_script("steps.py").args([how, "--threads", &self.threads]))
+    }
+
+    /// With the allocator that serves PyTorch best.
+    fn peer_script(&self, name: &str) -> Command {
+        let mut command = self.script(name);
+        command.env("LD_PRELOAD", JEMALLOC).env("MALLOC_CONF", JEMALLOC_CONF);
+        command
     }
 
     /// As a user would: from the command to the exported results.

@@ -58,7 +58,9 @@ pub(crate) fn input(house: &House) -> Result<()> {
         table.push_str(&row(resolutions, &rounds));
     }
     let decoding = peer(house, &python, &folder, "224", "decode")?;
-    println!("\n{table}\ntorchvision's decode_jpeg alone: {decoding:.0}/s");
+    let zune: Measured = answer(house.command(&example).arg(&folder).args(["decode", SECONDS]))?;
+    let zune = zune.per_second;
+    println!("\n{table}\nDecoding alone, whole: torchvision's decode_jpeg {decoding:.0}/s, zune-jpeg {zune:.0}/s");
     Ok(())
 }
 

@@ -32,7 +32,7 @@ def main():
     target = torch.empty_like(source)
     square = torch.rand(2048, 2048)
     pixels = torch.rand(32, 512, 14, 14).contiguous(memory_format=torch.channels_last)
-    filters = torch.rand(512, 512, 1, 1)
+    filters = torch.rand(512, 512, 1, 1).contiguous(memory_format=torch.channels_last)
     size = source.numel() * 4
     rates = {
         "what": "roofline",

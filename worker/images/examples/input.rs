@@ -3,11 +3,15 @@
 //! `input PATH RESOLUTIONS SECONDS [FORMAT]`: a line of JSON with images a second of this process's processor time. Nothing is
 //! kept in memory, as with more images than fit. The first epoch, which reads each file to its end, stands beside the
 //! others.
+//!
+//! `input FOLDER decode SECONDS`: photographs a second that the crate `image` (zune-jpeg) decodes, whole, out of memory.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what is wrong here is to be seen at once")]
 
 use images::{Dataset, StreamOptions, train_stream};
 use proto::link::DataPlaces;
 use serde_json::{from_value, json};
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,13 +22,16 @@ fn main() {
         [path, resolutions, seconds, format] => (path, resolutions, seconds, format.as_str()),
         _ => panic!("input PATH RESOLUTIONS SECONDS [FORMAT]"),
     };
+    let end = Instant::now() + Duration::from_secs_f64(seconds.parse().unwrap());
+    if resolutions == "decode" {
+        return decode_whole(Path::new(folder), end);
+    }
     let resolutions: Vec<u32> = resolutions.split(',').map(|text| text.parse().unwrap()).collect();
     // No colours are distorted, because the peers do not either; one image is held out.
     let settings = json!({"format": format, "train": folder, "validation": {"fraction": 0.002}, "classes": 5,
         "color": {"brightness": 0.0, "saturation": [1.0, 1.0]}});
     let dataset = Dataset::open_with_cache(&from_value(settings).unwrap(), &DataPlaces::default(), 0).unwrap();
     let dataset = Arc::new(dataset);
-    let end = Instant::now() + Duration::from_secs_f64(seconds.parse().unwrap());
     let (mut first_epoch, mut all, mut all_seconds) = (0.0, 0.0, 0.0);
     for epoch in 0.. {
         let begun = processor_seconds();
@@ -42,6 +49,22 @@ fn main() {
         }
     }
     println!("{}", json!({"per_second": all / all_seconds, "first_epoch_per_second": first_epoch}));
+}
+
+fn decode_whole(folder: &Path, end: Instant) {
+    let classes = fs::read_dir(folder).unwrap().map(|class| class.unwrap().path()).filter(|class| class.is_dir());
+    let files =
+        classes.flat_map(|class| fs::read_dir(class).unwrap().map(|file| fs::read(file.unwrap().path()).unwrap()));
+    let files: Vec<Vec<u8>> = files.collect();
+    let (begun, mut count) = (processor_seconds(), 0.0);
+    for file in files.iter().cycle() {
+        std::hint::black_box(images::decode(file).unwrap());
+        count += 1.0;
+        if Instant::now() >= end {
+            break;
+        }
+    }
+    println!("{}", json!({"per_second": count / (processor_seconds() - begun)}));
 }
 
 /// Processor time of this process so far: what others do on this machine does not count.

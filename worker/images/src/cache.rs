@@ -18,6 +18,10 @@ impl Budget {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
     }
 
+    pub(super) fn left(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     pub(super) fn give(&self, bytes: u64) {
         self.0.fetch_add(bytes, Ordering::Relaxed);
     }

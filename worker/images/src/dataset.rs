@@ -20,6 +20,9 @@ pub const CACHE_BYTES: u64 = 1 << 30;
 /// How many bytes of image files are read into memory where they cannot be read one by one, unless told otherwise: 4 GiB.
 pub const ENCODED_BYTES_MAX: u64 = 4 << 30;
 
+/// Images by which it is measured how many fit into memory.
+const MEASURED_IMAGES: usize = 32;
+
 /// Images to train on and to validate with.
 #[derive(Debug)]
 pub struct Dataset {
@@ -102,7 +105,8 @@ impl Dataset {
         Self::open_with(settings, places, cache_bytes, ENCODED_BYTES_MAX)
     }
 
-    /// [`Dataset::open`] with other limits: for decoded files kept in memory, and for image files read into memory (parquet).
+    /// [`Dataset::open`] with other limits: for decoded files kept in memory, and for image files read into memory (parquet),
+    /// which take from the first.
     ///
     /// # Errors
     /// As [`Dataset::open`].
@@ -114,6 +118,7 @@ impl Dataset {
     ) -> Result<Self, DataError> {
         let Found { train, validation, class_names, notes, fingerprint } =
             sources::find(settings, places, encoded_bytes)?;
+        let in_memory = train.store.bytes_in_memory() + validation.store.bytes_in_memory();
         Ok(Self {
             settings: settings.clone(),
             train,
@@ -121,8 +126,29 @@ impl Dataset {
             class_names,
             fingerprint,
             notes,
-            budget: Budget::new(cache_bytes),
+            budget: Budget::new(cache_bytes.saturating_sub(in_memory)),
             broken: Mutex::default(),
+        })
+    }
+
+    /// How far memory reaches for the images once they are decoded, measured on a few of them; none where nothing is
+    /// decoded. A sentence for people.
+    #[must_use]
+    pub fn memory_note(&self) -> Option<String> {
+        let count = self.train.samples.len() + self.validation.samples.len();
+        let is_decoded = self.train.store.is_encoded();
+        let sizes: Vec<u64> = if is_decoded { self.train.decoded_sizes().collect() } else { Vec::new() };
+        let mean = sizes.iter().sum::<u64>().checked_div(sizes.len() as u64).filter(|mean| *mean > 0)?;
+        let (fits, limit) = (self.budget.left() / mean, gibibytes(self.budget.left()));
+        let kib = mean.div_ceil(1024);
+        Some(if fits >= count as u64 {
+            let all = gibibytes(mean * count as u64);
+            format!("all {count} images are kept in memory once they are decoded: {kib} KiB each, {all} of {limit} GiB")
+        } else {
+            format!(
+                "about {fits} of {count} images are kept in memory once they are decoded: {kib} KiB each, in {limit} GiB; \
+                 the others are decoded in each epoch"
+            )
         })
     }
 
@@ -229,7 +255,24 @@ impl Dataset {
     }
 }
 
+fn gibibytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / f64::from(1 << 30))
+}
+
 impl Set {
+    /// What some images take when they are decoded and kept; those that cannot be read are passed over.
+    fn decoded_sizes(&self) -> impl Iterator<Item = u64> {
+        let step = self.samples.len().div_ceil(MEASURED_IMAGES).max(1);
+        let (mut renderer, mut buffer) = (Renderer::default(), Vec::new());
+        self.samples.iter().step_by(step).filter_map(move |sample| {
+            let file = self.store.read(sample, &mut buffer).ok()?;
+            match usual_jpeg(&mut renderer, file) {
+                Some(header) => Some(Region::whole(&header).bytes(&header)),
+                None => Some(decode(file).ok()?.bytes.len() as u64),
+            }
+        })
+    }
+
     /// Where a sample lies, for people.
     #[must_use]
     pub fn path(&self, index: u32) -> String {

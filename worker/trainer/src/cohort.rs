@@ -15,7 +15,7 @@ use crate::memory;
 use crate::speech::Speech;
 use anyhow::{Context, Result, ensure};
 use crossbeam_channel::Receiver;
-use images::{Dataset, StreamOptions, eval_stream, train_stream};
+use images::{CACHE_BYTES, Dataset, StreamOptions, eval_stream, train_stream};
 use proto::link::{self, ExchangeRole, Order, Said, Start};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,7 +40,10 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
     };
     let mut crew = Crew::new(device, threads);
     let tokens: Vec<_> = start.members.iter().map(|member| member.token).collect();
-    let dataset = match speech.alive_while(|| Dataset::open(&first.data, &start.data)) {
+    // Half of what there is; networks, the system's file cache and other slots have the rest.
+    let share = memory::available().map_or(CACHE_BYTES, |bytes| bytes / 2 / u64::from(start.slots.max(1)));
+    let opened = speech.alive_while(|| Dataset::open_with(&first.data, &start.data, share, share));
+    let dataset = match opened {
         Ok(dataset) => Arc::new(dataset),
         Err(error) => {
             for token in tokens {
@@ -49,7 +52,8 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
             return Ok(());
         }
     };
-    for note in &dataset.notes {
+    let memory_note = speech.alive_while(|| dataset.memory_note());
+    for note in dataset.notes.iter().chain(&memory_note) {
         speech.say(&Said::Log { token: None, text: note.clone() });
     }
     let samples = u64::try_from(dataset.train.samples.len())?;

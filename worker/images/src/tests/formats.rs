@@ -116,3 +116,19 @@ fn a_split_by_names_is_the_one_of_the_source() {
     assert_ne!(source.fingerprint, packed.fingerprint);
     assert_eq!(packed.validation.path(0), format!("{}[{}]", at("x.pack").display(), packed.validation.samples[0].name));
 }
+
+#[test]
+fn it_is_said_how_far_memory_reaches() {
+    let folder = photographs(10);
+    let settings = settings("image_folder", folder.path().join("photos"), 2);
+    let note = |bytes: u64| {
+        let dataset = Dataset::open_with(&settings, &DataPlaces::default(), bytes, 0).unwrap();
+        dataset.memory_note().unwrap()
+    };
+    let all = note(1 << 30);
+    assert!(all.starts_with("all 12 images are kept in memory once they are decoded: "), "{all}");
+    assert!(all.ends_with(" KiB each, 0.0 of 1.0 GiB"), "{all}");
+    let some = note(64 << 10);
+    assert!(some.starts_with("about ") && some.contains(" of 12 images are kept"), "{some}");
+    assert!(note(0).starts_with("about 0 of 12 images"), "{}", note(0));
+}
