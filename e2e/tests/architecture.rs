@@ -109,6 +109,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "alpharho-coordinator",
             "alpharho-gradients",
             "alpharho-images",
+            "alpharho-kernels",
             "alpharho-telemetry",
             "alpharho-agent",
             "alpharho-trainer",

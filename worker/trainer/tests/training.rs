@@ -68,7 +68,9 @@ fn it_learns() {
     assert_eq!(end(&said, 1), AttemptEnd::Completed);
     let metrics = metrics(&said, 1);
     let last = |name: &str| metrics.iter().rev().find(|(_, known, _)| known == name).unwrap().2;
-    assert!(last("train_top1") > 0.9, "colours are easy: {metrics:?}");
+    // With dropout and 80 images an epoch's share of right ones leaps; held out ones are told apart by averaged weights.
+    let late = metrics.iter().filter(|(epoch, name, _)| *epoch > 8 && name == "train_top1").map(|(_, _, value)| *value);
+    assert!(late.fold(0.0, f64::max) > 0.9 && last("val_top1") > 0.9, "colours are easy: {metrics:?}");
     assert!(metrics.iter().all(|(_, name, _)| name != "val_top5"), "there are only two classes");
     assert!(metrics.iter().all(|(_, name, _)| sweeps::metrics::find(name).is_some()));
 }
