@@ -1,22 +1,36 @@
-//! Data sets: folders, manifests, IDX and CIFAR files, packed or not; opened, then read to the last pixel.
+//! Data sets: folders, manifests, IDX and CIFAR files, packed or not, tar shards, packs, Parquet; opened, then read to the last
+//! pixel.
 
 use super::files;
 use crate::dice::Dice;
 use crate::run::Target;
 use crate::spoil::spoil;
-use ::images::{Dataset, StreamOptions, eval_stream, train_stream};
+use ::images::{Dataset, PackForm, PackOptions, StreamOptions, eval_stream, pack, train_stream};
 use flate2::write::GzEncoder;
 use proto::link::DataPlaces;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 use std::sync::Arc;
-use sweeps::spec::model::Data;
+use sweeps::spec::model::{Data, Format};
 use tempfile::TempDir;
 
 const BYTES_MAX: usize = 256 << 10;
+/// Of image files that are read into memory.
+const ENCODED_BYTES_MAX: u64 = 16 << 20;
 const WORDS: &[&[u8]] = &[
+    b"ustar  \0",
+    b"ustar\x0000",
+    b"././@LongLink",
+    b"30 path=a.jpg\n",
+    b"99999999999 size=99999999999\n",
+    b"77777777777\0",
+    b"alphpack",
+    b"PAR1",
+    b"huggingface",
     b"path,label\n",
     b"\n",
     b"\r\n",
@@ -99,7 +113,59 @@ pub(super) fn open() -> Box<dyn Target> {
         },
         Made { format: "cifar", classes: 10, train: "", files: vec![named("data_batch_1.bin", &gzip(&records)), meta] },
     ];
+    let mut good = good;
+    good.push(Made { format: "webdataset", classes: 3, train: "s.tar", files: vec![named("s.tar", &tar(&images))] });
+    good.push(Made {
+        format: "webdataset",
+        classes: 3,
+        train: "s-{0..1}.tar",
+        files: vec![named("s-0.tar", &tar(&images[..images.len() / 2])), named("s-1.tar", &tar(&images))],
+    });
+    for form in [PackForm::Files { quality: 80 }, PackForm::Raw] {
+        good.push(Made {
+            format: "pack",
+            classes: 3,
+            train: "x.pack",
+            files: vec![named("x.pack", &pack_of(&images, form))],
+        });
+    }
+    for table in files("worker/images/fixtures", "parquet") {
+        good.push(Made { format: "parquet", classes: 3, train: "x.parquet", files: vec![named("x.parquet", &table)] });
+    }
     Box::new(DataSets { good, folder: tempfile::tempdir() })
+}
+
+/// A shard of images, each with its label.
+fn tar(images: &[Vec<u8>]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (at, image) in images.iter().enumerate() {
+        let label = (at % 3).to_string();
+        for (name, content) in [(format!("{at}.jpg"), &image[..]), (format!("{at}.cls"), label.as_bytes())] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            // Into memory, which does not fail.
+            let _ = builder.append_data(&mut header, name, content);
+        }
+    }
+    builder.into_inner().unwrap_or_default()
+}
+
+/// A pack of the same; empty where there is no room on the disk.
+fn pack_of(images: &[Vec<u8>], form: PackForm) -> Vec<u8> {
+    let Ok(folder) = tempfile::tempdir() else { return Vec::new() };
+    let (source, out) = (folder.path().join("s.tar"), folder.path().join("x.pack"));
+    let options = PackOptions {
+        format: Format::Webdataset,
+        classes: Some(3),
+        size: Some(24),
+        form,
+        threads: 1,
+        broken_max: 1000,
+        force: false,
+    };
+    let _ = std::fs::write(&source, tar(images));
+    let _ = pack(&source, &out, &options, &mut |_| ControlFlow::Continue(()));
+    std::fs::read(&out).unwrap_or_default()
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -148,6 +214,11 @@ impl Target for DataSets {
                 file.truncate(dice.below(file.len() + 1));
             }
         }
+        for (_, file) in &mut files {
+            if dice.one_in(2) {
+                mend(file);
+            }
+        }
         if dice.one_in(4) {
             let name = dice.pick(NAMES).to_vec();
             // A link, where it begins so.
@@ -178,7 +249,7 @@ impl Target for DataSets {
         let place = here.join(train);
         let settings = json!({"format": format, "train": place, "validation": {"fraction": 0.3}, "classes": classes});
         let settings: Data = serde_json::from_value(settings).map_err(|error| error.to_string())?;
-        let opened = Dataset::open_with_cache(&settings, &DataPlaces::default(), 1 << 20);
+        let opened = Dataset::open_with(&settings, &DataPlaces::default(), 1 << 20, ENCODED_BYTES_MAX);
         let result = match opened {
             Ok(dataset) => read_all(&Arc::new(dataset)),
             Err(error) if error.to_string().is_empty() => Err("it was refused without a word".to_owned()),
@@ -186,6 +257,39 @@ impl Target for DataSets {
         };
         let _ = std::fs::remove_dir_all(&here);
         result
+    }
+}
+
+/// Gives packs and tars the checksums of what they hold now: else nothing behind them is ever looked at.
+fn mend(file: &mut [u8]) {
+    if file.starts_with(b"alphpack") {
+        let number = |at: usize| Some(u64::from_le_bytes(*file.get(at..)?.first_chunk()?) as usize);
+        let (Some(from), Some(length)) = (number(16), number(24)) else { return };
+        let Some(index) = from.checked_add(length).and_then(|to| file.get(from..to)) else { return };
+        let hash = Sha256::digest(index);
+        let Some((header, sum)) = file.get_mut(..128).and_then(|header| header.split_at_mut_checked(124)) else {
+            return;
+        };
+        header[32..64].copy_from_slice(&hash);
+        let mut crc = flate2::Crc::new();
+        crc.update(header);
+        sum.copy_from_slice(&crc.sum().to_le_bytes());
+        return;
+    }
+    let mut at = 0;
+    while let Some(head) = file.get_mut(at..at + 512) {
+        if head.get(257..262).is_none_or(|magic| magic != b"ustar") {
+            return;
+        }
+        let mut header = tar::Header::new_old();
+        header.as_mut_bytes().copy_from_slice(head);
+        header.set_cksum();
+        head.copy_from_slice(header.as_bytes());
+        let size = header.entry_size().ok().and_then(|size| usize::try_from(size).ok());
+        let Some(next) = size.and_then(|size| size.checked_next_multiple_of(512)?.checked_add(at + 512)) else {
+            return;
+        };
+        at = next;
     }
 }
 

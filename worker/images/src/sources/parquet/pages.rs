@@ -23,11 +23,12 @@ pub(super) struct GuardedPages {
     /// Of the column's part of the file.
     end: u64,
     bytes_max: u64,
+    has_dictionary: bool,
 }
 
 impl GuardedPages {
     pub(super) fn new(inner: Box<dyn PageReader>, file: File, (at, length): (u64, u64), bytes_max: u64) -> Self {
-        Self { inner, file, at, end: at.saturating_add(length), bytes_max }
+        Self { inner, file, at, end: at.saturating_add(length), bytes_max, has_dictionary: false }
     }
 
     fn check_next(&mut self) -> Result<()> {
@@ -73,6 +74,12 @@ impl PageReader for GuardedPages {
             if !known {
                 let words = format!("its pages are encoded as {}, which is not read", page.encoding());
                 return Err(ParquetError::General(words));
+            }
+            self.has_dictionary |= matches!(page, Page::DictionaryPage { .. });
+            // The library would panic over it.
+            let refers = [Encoding::PLAIN_DICTIONARY, Encoding::RLE_DICTIONARY].contains(&page.encoding());
+            if refers && !self.has_dictionary {
+                return Err(problem("a page refers to a dictionary that is not there"));
             }
             if let Page::DictionaryPage { buf, num_values, .. } = page
                 && (*num_values as usize).saturating_mul(VALUE_BYTES_MIN) > buf.len()
