@@ -73,3 +73,31 @@ fn missing_data_fails_the_trial_with_a_sentence() {
         assert!(trial["reason"].as_str().unwrap().contains("train-images-idx3-ubyte"), "{trial}");
     }
 }
+
+#[test]
+fn a_pack_trains_as_what_it_was_made_of() {
+    let stage = Stage::new();
+    let file = sweep(&stage, 1);
+    let mut yaml = std::fs::read_to_string(&file).unwrap().replace("format: idx", "format: pack");
+    for name in ["train-images-idx3-ubyte", "t10k-images-idx3-ubyte"] {
+        let (source, pack) = (format!("data/pictures/{name}"), format!("data/pictures/{name}.pack"));
+        let packed = stage.alpharho(&["pack", &source, "--format", "idx", "--classes", "2", "--out", &pack]);
+        assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
+        assert!(stage.alpharho(&["pack", "--check", &pack]).status.success());
+        yaml = yaml.replace(name, &format!("{name}.pack"));
+    }
+    let packed = stage.file("packed.yaml", yaml.replace("name: pictures", "name: packed")).display().to_string();
+    for file in [&file, &packed] {
+        let mut command = plain(&stage, "alpharho");
+        command.args(["run", file, "--store", "store.db", "--data-folder", "data", "--device", "cpu"]);
+        command.args(["--slots", "1", "--threads", "1"]);
+        let mut run = stage.start("run", command);
+        assert_eq!(run.wait().code(), Some(0), "{}", run.written());
+    }
+    let losses = |name: &str| -> Vec<serde_json::Value> {
+        let status = stage.status(name);
+        status["trials"].as_array().unwrap().iter().map(|trial| trial["last"]["val_loss"].clone()).collect()
+    };
+    assert_eq!(losses("pictures"), losses("packed"), "the same pixels in the same order");
+    assert!(losses("packed").iter().all(serde_json::Value::is_f64));
+}
