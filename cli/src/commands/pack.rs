@@ -248,5 +248,5 @@ impl Progress {
 /// A format, by the word of the sweep file.
 pub(crate) fn parse_format(word: &str) -> Result<Format, String> {
     let format = serde_json::from_value(serde_json::Value::String(word.to_owned()));
-    format.map_err(|_| "it is one of image_folder, csv, idx, cifar, webdataset, pack, parquet".to_owned())
+    format.map_err(|_| format!("it is one of {}", Format::WORDS.join(", ")))
 }

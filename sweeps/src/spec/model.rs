@@ -197,6 +197,11 @@ pub enum Format {
     Parquet,
 }
 
+impl Format {
+    /// As they are written in a sweep file.
+    pub const WORDS: &[&str] = &["image_folder", "csv", "idx", "cifar", "webdataset", "pack", "parquet"];
+}
+
 /// Where validation images come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]

@@ -100,6 +100,7 @@ pub(super) const TRIALS_MAX: u64 = 100_000;
 const LIST_MAX: usize = 100_000;
 const PATH_MAX: usize = 1000;
 
+use super::model::Format;
 use Kind::{Either, Flag, Map, Number, Or, Pair, Parameters, Text, Whole, Word};
 use Need::{May, Must};
 
@@ -136,11 +137,7 @@ const METRIC: &[Key] =
     &[key("name", Text(64), Must("\"val_top1\"")), key("goal", Word(&["maximize", "minimize"]), Must("\"maximize\""))];
 
 const DATA: &[Key] = &[
-    key(
-        "format",
-        Word(&["image_folder", "csv", "idx", "cifar", "webdataset", "pack", "parquet"]),
-        Must("\"image_folder\""),
-    ),
+    key("format", Word(Format::WORDS), Must("\"image_folder\"")),
     key("train", Text(PATH_MAX), Must("\"data\"")),
     key(
         "validation",

@@ -117,7 +117,7 @@ impl Renderer {
         if image.channels == 1 {
             let mut grey = std::mem::take(&mut self.grey);
             grey.resize(side * side, 0);
-            let resized = self.resize::<U8>(image, look, resolution, &mut grey);
+            let resized = resize::<U8>(&mut self.resizer, image, &look.crop, (resolution, resolution), &mut grey);
             if resized.is_ok() {
                 // Saturation leaves grey as it is.
                 brighten(&mut grey, shift);
@@ -126,7 +126,7 @@ impl Renderer {
             self.grey = grey;
             return resized;
         }
-        self.resize::<U8x3>(image, look, resolution, out)?;
+        resize::<U8x3>(&mut self.resizer, image, &look.crop, (resolution, resolution), out)?;
         if look.flip {
             flip(out, side);
         }
@@ -137,24 +137,24 @@ impl Renderer {
         }
         Ok(())
     }
+}
 
-    /// Typed, so that only two of the library's many kinds of pixels are compiled.
-    fn resize<P: PixelTrait>(
-        &mut self,
-        image: View<'_>,
-        look: &Augmentation,
-        resolution: u32,
-        out: &mut [u8],
-    ) -> Result<(), String> {
-        let source = TypedImageRef::<P>::from_buffer(image.width, image.height, image.bytes).map_err(text)?;
-        let mut target = TypedImage::<P>::from_buffer(resolution, resolution, out).map_err(text)?;
-        let crop = look.crop;
-        let options = ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-            .crop(crop.left, crop.top, crop.width, crop.height)
-            .use_alpha(false);
-        self.resizer.resize_typed(&source, &mut target, &options).map_err(text)
-    }
+/// Resizes a part of an image to so many pixels across and down: bilinear, averaging where it shrinks. Typed, so that only
+/// two of the library's many kinds of pixels are compiled.
+pub(super) fn resize<P: PixelTrait>(
+    resizer: &mut Resizer,
+    image: View<'_>,
+    part: &Rect,
+    (width, height): (u32, u32),
+    out: &mut [u8],
+) -> Result<(), String> {
+    let source = TypedImageRef::<P>::from_buffer(image.width, image.height, image.bytes).map_err(text)?;
+    let mut target = TypedImage::<P>::from_buffer(width, height, out).map_err(text)?;
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+        .crop(part.left, part.top, part.width, part.height)
+        .use_alpha(false);
+    resizer.resize_typed(&source, &mut target, &options).map_err(text)
 }
 
 fn paint(

@@ -127,14 +127,6 @@ impl Line {
         });
     }
 
-    /// The same in place.
-    pub fn apply_in_place(&self, team: &dyn Team, clamp: Clamp, values: &mut [f32]) {
-        let walk = Walk::new(self.factor.len());
-        let (factor, offset) = self.rows(&walk);
-        let blocks = walk.cut_mut(values);
-        team.each(blocks.len(), &|block| draw_line(&mut lock(&blocks[block]), &factor, &offset, clamp));
-    }
-
     /// Turns `gradient`, of the loss by what [`Self::apply`] gave, into that by what it was given (`from`), and
     /// gives the gradient of scale and shift. The statistics are taken to be those of `from`.
     #[must_use]
@@ -234,21 +226,6 @@ fn line<const FUSED: bool>(from: &[f32], to: &mut [f32], factor: &[f32], offset:
     }
 }
 
-fn draw_line(values: &mut [f32], factor: &[f32], offset: &[f32], clamp: Clamp) {
-    with_widest_vectors!(line_in_place(values: &mut [f32], factor: &[f32], offset: &[f32], clamp: Clamp))
-}
-
-#[inline(always)]
-fn line_in_place<const FUSED: bool>(values: &mut [f32], factor: &[f32], offset: &[f32], clamp: Clamp) {
-    for row in values.chunks_mut(factor.len()) {
-        let count = row.len().min(factor.len()).min(offset.len());
-        let (row, factor, offset) = (&mut row[..count], &factor[..count], &offset[..count]);
-        for at in 0..count {
-            row[at] = clamp.of(multiply_add::<FUSED>(row[at], factor[at], offset[at]));
-        }
-    }
-}
-
 fn add_gradients(
     from: &[f32],
     gradient: &[f32],
@@ -307,8 +284,7 @@ fn turned<const FUSED: bool>(
         let (by_value, constant) = (&by_value[..count], &constant[..count]);
         for at in 0..count {
             let passed = passed::<FUSED>(from[at], gradient[at], factor[at], offset[at], clamp);
-            let through_statistics = multiply_add::<FUSED>(from[at], by_value[at], constant[at]);
-            gradient[at] = multiply_add::<FUSED>(passed, factor[at], through_statistics);
+            gradient[at] = whole::<FUSED>(passed, from[at], factor[at], by_value[at], constant[at]);
         }
     }
 }
@@ -348,8 +324,7 @@ fn turned_elsewhere<const FUSED: bool>(
         let (by_value, constant) = (&by_value[..count], &constant[..count]);
         for at in 0..count {
             let passed = passed::<FUSED>(from[at], gradient[at], factor[at], offset[at], clamp);
-            let through_statistics = multiply_add::<FUSED>(from[at], by_value[at], constant[at]);
-            to[at] = multiply_add::<FUSED>(passed, factor[at], through_statistics);
+            to[at] = whole::<FUSED>(passed, from[at], factor[at], by_value[at], constant[at]);
         }
     }
 }
@@ -401,4 +376,10 @@ fn masked<const FUSED: bool>(
 fn passed<const FUSED: bool>(from: f32, gradient: f32, factor: f32, offset: f32, clamp: Clamp) -> f32 {
     let value = multiply_add::<FUSED>(from, factor, offset);
     if (value > clamp.low) & (value < clamp.high) { gradient } else { 0.0 }
+}
+
+/// With what it has through the statistics.
+#[inline(always)]
+fn whole<const FUSED: bool>(passed: f32, from: f32, factor: f32, by_value: f32, constant: f32) -> f32 {
+    multiply_add::<FUSED>(passed, factor, multiply_add::<FUSED>(from, by_value, constant))
 }

@@ -5,12 +5,12 @@ use super::partial::Record;
 use super::write::PackForm;
 use crate::dataset::Sample;
 use crate::decode::{Decoded, View, decode, usual_jpeg};
+use crate::draw::Rect;
 use crate::jpeg::Region;
-use crate::render::Renderer;
+use crate::render::{Renderer, resize};
 use crate::sources::Store;
-use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::Resizer;
 use fast_image_resize::pixels::{U8, U8x3};
-use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageReader};
 use parquet::data_type::ByteArray;
@@ -129,25 +129,11 @@ impl Converter {
         };
         let (width, height) = (side(image.width), side(image.height));
         let mut bytes = vec![0; width as usize * height as usize * usize::from(image.channels)];
+        let whole = Rect { left: 0.0, top: 0.0, width: f64::from(image.width), height: f64::from(image.height) };
         match image.channels {
-            1 => self.resize::<U8>(image, width, height, &mut bytes)?,
-            _ => self.resize::<U8x3>(image, width, height, &mut bytes)?,
+            1 => resize::<U8>(&mut self.resizer, image, &whole, (width, height), &mut bytes)?,
+            _ => resize::<U8x3>(&mut self.resizer, image, &whole, (width, height), &mut bytes)?,
         }
         Ok(Decoded { width, height, channels: image.channels, bytes: bytes.into() })
-    }
-
-    fn resize<P: PixelTrait>(
-        &mut self,
-        image: View<'_>,
-        width: u32,
-        height: u32,
-        out: &mut [u8],
-    ) -> Result<(), String> {
-        let text = |error: &dyn std::error::Error| format!("cannot resize it: {error}");
-        let source =
-            TypedImageRef::<P>::from_buffer(image.width, image.height, image.bytes).map_err(|error| text(&error))?;
-        let mut target = TypedImage::<P>::from_buffer(width, height, out).map_err(|error| text(&error))?;
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
-        self.resizer.resize_typed(&source, &mut target, &options).map_err(|error| text(&error))
     }
 }

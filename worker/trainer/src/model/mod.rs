@@ -4,9 +4,10 @@ pub mod flat;
 mod trunk;
 
 use crate::random;
+use crate::shim::Geometry;
 use anyhow::Result;
 use flat::{Flat, Layout, Role};
-use sweeps::network::{Connection, Convolution, Network, Operation, Pooling, Source};
+use sweeps::network::{Convolution, Network, Operation, Pooling, Source};
 use sweeps::spec::model::{Activation, Precision, Training};
 use tch::{Device, Kind, Tensor};
 
@@ -279,12 +280,8 @@ impl Model {
             return input.shallow_clone();
         };
         let bias = bound.bias.map(|index| self.cast(&self.leaves[index]));
-        let groups = match convolution.connection {
-            Connection::Full => 1,
-            Connection::Depthwise => i64::from(convolution.channels),
-        };
-        let padding = i64::from((convolution.kernel - 1) / 2);
-        let mut output = input.conv2d(&weight, bias.as_ref(), i64::from(convolution.stride), padding, 1_i64, groups);
+        let Geometry { stride, padding, groups } = trunk::geometry(convolution);
+        let mut output = input.conv2d(&weight, bias.as_ref(), stride, padding, 1_i64, groups);
         if let (Some(scale), Some(shift), Some(statistic)) = (bound.scale, bound.shift, bound.statistic) {
             let (mean, variance) = self.layout.statistics[statistic].views(&self.statistics);
             let (batch_statistics, momentum) = match mode {
@@ -389,7 +386,7 @@ mod tests {
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 255")]
-    fn images(count: u8) -> (Tensor, Tensor) {
+    pub(in crate::model) fn images(count: u8) -> (Tensor, Tensor) {
         let noise = |at| (random::hashed_uniform(5, 0, 0, at) * 256.0) as u8;
         let bytes: Vec<u8> = (0..u64::from(count) * 32 * 32 * 3).map(noise).collect();
         let labels: Vec<i64> = (0..count).map(|at| i64::from(at % 10)).collect();
@@ -412,39 +409,6 @@ mod tests {
         let _ = model.gradient(&images, &labels, mode).unwrap();
         let again = model.flat.gradient.norm().double_value(&[]);
         assert!(norm > 0.0 && (norm - again).abs() < 1e-4 * norm, "each step begins at zero: {norm}, {again}");
-    }
-
-    /// The trunk by itself and by autograd: the same but for rounding. Now and then a value lies so near an activation's
-    /// edge that rounding decides whether its gradient passes; so the best of several batches counts.
-    #[test]
-    fn the_trunk_computes_what_autograd_does() {
-        for (variant, activation) in
-            [(Variant::Mobilenet, "relu6"), (Variant::ShallowMobilenet, "relu"), (Variant::ConvMobilenet, "relu6")]
-        {
-            let training = serde_json::json!({"epochs": 1, "dropout": 0.2, "activation": activation});
-            let training = serde_json::from_value(training).unwrap();
-            let of = |count: u8, with_trunk: bool| {
-                let network = Network::new(variant, 0.25, 32, 10).unwrap();
-                let mut model = Model::new(network, &training, 1, Device::Cpu);
-                assert!(model.trunk > 10, "{variant:?} {}", model.trunk);
-                if !with_trunk {
-                    model.trunk = 0;
-                }
-                let (images, labels) = images(count);
-                let samples: Vec<u32> = (0..u32::from(count)).collect();
-                let mode = Mode::Train { step: 0, samples: &samples, decay: 0.9 };
-                let (loss, right) = model.gradient(&images, &labels, mode).unwrap();
-                let logits = model.logits(&images, Mode::Evaluate).unwrap();
-                [loss, right, model.flat.gradient.copy(), model.statistics.copy(), logits]
-            };
-            let difference = |count: u8| -> f64 {
-                let pairs = of(count, true).into_iter().zip(of(count, false));
-                let relative = pairs.map(|(own, autograd)| (own - &autograd).norm() / autograd.norm());
-                relative.map(|ratio| ratio.double_value(&[])).fold(0.0, f64::max)
-            };
-            let best = [64, 48, 40, 56].map(difference).into_iter().fold(f64::INFINITY, f64::min);
-            assert!(best < 1e-3, "{variant:?}: they differ by {best}");
-        }
     }
 
     /// The slope along a direction, by the gradient and by two evaluations of the loss.

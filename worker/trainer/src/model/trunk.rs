@@ -63,11 +63,11 @@ impl Model {
     pub(super) fn trunk(&mut self, images: Tensor, mode: Mode<'_>, keeps: bool) -> Result<(Tensor, Vec<Layer>)> {
         let mut layers: Vec<Layer> = Vec::with_capacity(self.trunk);
         for place in 0..self.trunk {
-            let layer = match layers.last_mut() {
+            let layer = match layers.last() {
                 None => self.convolve_by_libtorch(place, images.shallow_clone(), mode)?,
                 Some(before) => match self.known_shape(place, before) {
                     Some(shape) => self.convolve_depthwise(place, before, shape, mode)?,
-                    None => self.convolve_by_libtorch(place, before.output(keeps)?, mode)?,
+                    None => self.convolve_by_libtorch(place, before.output()?, mode)?,
                 },
             };
             if !keeps {
@@ -75,7 +75,7 @@ impl Model {
             }
             layers.push(layer);
         }
-        let output = layers.last_mut().map_or(Ok(images), |last| last.output(keeps))?;
+        let output = layers.last().map_or(Ok(images), Layer::output)?;
         Ok((output, layers))
     }
 
@@ -225,15 +225,10 @@ impl Model {
 }
 
 impl Layer {
-    /// Normalised and clamped: `[n, channels, height, width]`. Where nothing is kept, in place.
-    fn output(&mut self, keeps: bool) -> Result<Tensor> {
-        let Self { convolved, line, clamp, .. } = self;
-        if !keeps {
-            line.apply_in_place(&LibtorchThreads, *clamp, slice(convolved));
-            return Ok(convolved.permute([0, 3, 1, 2]));
-        }
-        let mut output = convolved.f_empty_like()?;
-        line.apply(&LibtorchThreads, *clamp, values(convolved), slice(&mut output));
+    /// Normalised and clamped: `[n, channels, height, width]`.
+    fn output(&self) -> Result<Tensor> {
+        let mut output = self.convolved.f_empty_like()?;
+        self.line.apply(&LibtorchThreads, self.clamp, values(&self.convolved), slice(&mut output));
         Ok(output.permute([0, 3, 1, 2]))
     }
 
@@ -246,7 +241,7 @@ impl Layer {
     }
 }
 
-fn geometry(convolution: &Convolution) -> Geometry {
+pub(super) fn geometry(convolution: &Convolution) -> Geometry {
     let groups = match convolution.connection {
         Connection::Full => 1,
         Connection::Depthwise => i64::from(convolution.channels),
@@ -263,5 +258,45 @@ fn channels_last(tensor: &Tensor) -> Tensor {
 fn move_towards(running: &mut [f32], batch: &[f32], factor: f64, decay: f64) {
     for (running, batch) in running.iter_mut().zip(batch) {
         *running = (decay * f64::from(*running) + (1.0 - decay) * factor * f64::from(*batch)) as f32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::images;
+    use super::*;
+    use sweeps::spec::model::Variant;
+
+    /// The trunk by itself and by autograd: the same but for rounding. Now and then a value lies so near an activation's
+    /// edge that rounding decides whether its gradient passes; so the best of several batches counts.
+    #[test]
+    fn the_trunk_computes_what_autograd_does() {
+        for (variant, activation) in
+            [(Variant::Mobilenet, "relu6"), (Variant::ShallowMobilenet, "relu"), (Variant::ConvMobilenet, "relu6")]
+        {
+            let training = serde_json::json!({"epochs": 1, "dropout": 0.2, "activation": activation});
+            let training = serde_json::from_value(training).unwrap();
+            let of = |count: u8, with_trunk: bool| {
+                let network = Network::new(variant, 0.25, 32, 10).unwrap();
+                let mut model = Model::new(network, &training, 1, Device::Cpu);
+                assert!(model.trunk > 10, "{variant:?} {}", model.trunk);
+                if !with_trunk {
+                    model.trunk = 0;
+                }
+                let (images, labels) = images(count);
+                let samples: Vec<u32> = (0..u32::from(count)).collect();
+                let mode = Mode::Train { step: 0, samples: &samples, decay: 0.9 };
+                let (loss, right) = model.gradient(&images, &labels, mode).unwrap();
+                let logits = model.logits(&images, Mode::Evaluate).unwrap();
+                [loss, right, model.flat.gradient.copy(), model.statistics.copy(), logits]
+            };
+            let difference = |count: u8| -> f64 {
+                let pairs = of(count, true).into_iter().zip(of(count, false));
+                let relative = pairs.map(|(own, autograd)| (own - &autograd).norm() / autograd.norm());
+                relative.map(|ratio| ratio.double_value(&[])).fold(0.0, f64::max)
+            };
+            let best = [64, 48, 40, 56].map(difference).into_iter().fold(f64::INFINITY, f64::min);
+            assert!(best < 1e-3, "{variant:?}: they differ by {best}");
+        }
     }
 }
