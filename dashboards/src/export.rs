@@ -5,6 +5,7 @@ use crate::results::Results;
 use crate::selection::{Family, PLOTS, REPORT, Selection, TABLES, endings};
 use crate::tabular::{self, About, Tabular, TabularError};
 use crate::{grid_markdown, report, sheets};
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,17 +38,37 @@ pub enum ExportError {
 /// When the folder or a file cannot be written.
 pub fn write(results: &Results, selection: &Selection, folder: &Path) -> Result<Vec<PathBuf>, ExportError> {
     fs::create_dir_all(folder).map_err(|source| ExportError::Write { path: folder.to_owned(), source })?;
+    let plots = || PLOTS.par_iter().map(|name| write_plot(name, results, selection, folder)).collect();
+    let (plots, others): (Result<Vec<_>, _>, _) = rayon::join(plots, || write_others(results, selection, folder));
+    let mut files = plots?.concat();
+    files.append(&mut others?);
+    Ok(files)
+}
+
+fn write_plot(
+    name: &str,
+    results: &Results,
+    selection: &Selection,
+    folder: &Path,
+) -> Result<Vec<PathBuf>, ExportError> {
+    let mut files = Vec::new();
+    if !selection.wants_any(name) {
+        return Ok(files);
+    }
+    let Some(drawing) = plot::plot(name, results)? else { return Ok(files) };
+    if selection.wants(name, "svg") {
+        files.push(write_file(folder, &format!("{name}.svg"), plot::svg(&drawing)?.as_bytes())?);
+    }
+    if selection.wants(name, "png") {
+        files.push(write_file(folder, &format!("{name}.png"), &plot::png(&drawing)?)?);
+    }
+    Ok(files)
+}
+
+/// Tables and the report.
+fn write_others(results: &Results, selection: &Selection, folder: &Path) -> Result<Vec<PathBuf>, ExportError> {
     let about = About::new(&results.view);
     let mut files = Vec::new();
-    for name in PLOTS.iter().filter(|name| selection.wants_any(name)) {
-        let Some(drawing) = plot::plot(name, results)? else { continue };
-        if selection.wants(name, "svg") {
-            files.push(write_file(folder, &format!("{name}.svg"), plot::svg(&drawing)?.as_bytes())?);
-        }
-        if selection.wants(name, "png") {
-            files.push(write_file(folder, &format!("{name}.png"), &plot::png(&drawing)?)?);
-        }
-    }
     for name in TABLES.iter().filter(|name| selection.wants_any(name)) {
         let Some(table) = sheets::sheet(name, results) else { continue };
         if *name == "attempts" && table.rows.is_empty() {

@@ -19,9 +19,11 @@ use crate::test::cargo;
 
 const SCRIPTS: &str = "bench/peers/grid";
 const PHOTOGRAPHS: &str = "bench/peers/input/photographs.py";
-/// Of which a twentieth is held out.
+/// Of which 16 are held out.
 const IMAGES: usize = 336;
-/// Of an epoch.
+/// One of so many.
+const HELD_OUT: usize = 21;
+/// Of an epoch of the other 320.
 const BATCHES: f64 = 10.0;
 /// Where Debian has it.
 const JEMALLOC: &str = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2";
@@ -62,14 +64,15 @@ const WAYS: [Way; 6] = [
 /// Images, and the sweep over them.
 struct Images {
     name: &'static str,
-    classes: [&'static str; 2],
+    /// That must be there.
+    folders: [&'static str; 2],
     sweep: &'static str,
     is_second: bool,
 }
 
 const SETS: [Images; 2] = [
-    Images { name: "photographs", classes: ["animal", "tool"], sweep: "grid.yaml", is_second: false },
-    Images { name: "elpv", classes: ["0", "1"], sweep: "grid-elpv.yaml", is_second: true },
+    Images { name: "photographs", folders: ["train/animal", "validation/tool"], sweep: "grid.yaml", is_second: false },
+    Images { name: "elpv", folders: ["train/0", "validation/1"], sweep: "grid-elpv.yaml", is_second: true },
 ];
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -241,23 +244,47 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// The images in a folder per class, made where they are missing: photographs as JPEG, solar cells as they are.
+/// The images in a folder per class, for training and held out, made where they are missing: photographs as JPEG, solar
+/// cells as they are.
 fn photographs(bench: &Bench<'_>, images: &Images, folder: &Path, steps: &mut Steps) -> Result<()> {
     let place = folder.join(images.name);
-    let recipe = Recipe { stamp: "bench grid recipe 1".to_owned(), required: &images.classes };
+    let recipe = Recipe { stamp: "bench grid recipe 2".to_owned(), required: &images.folders };
     if recipe.is_installed(&place) {
         return Ok(());
     }
     std::fs::create_dir_all(folder)?;
     recipe.install(&place, |out| {
+        let train = out.join("train");
         if images.is_second {
-            return solar_cells(&bench.house.data("elpv"), out);
+            solar_cells(&bench.house.data("elpv"), &train)?;
+        } else {
+            let mut make = bench.house.command(&bench.python);
+            make.arg(bench.house.root.join(PHOTOGRAPHS));
+            make.arg(bench.house.data("gcompris").join("photographs")).arg(&train).arg(IMAGES.to_string());
+            steps.run("photographs", &mut make)?;
         }
-        let mut make = bench.house.command(&bench.python);
-        make.arg(bench.house.root.join(PHOTOGRAPHS));
-        make.arg(bench.house.data("gcompris").join("photographs")).arg(out).arg(IMAGES.to_string());
-        steps.run("photographs", &mut make)
+        hold_out(&train, &out.join("validation"))
     })
+}
+
+/// Moves some of each class, so that everybody holds out the same.
+fn hold_out(train: &Path, validation: &Path) -> Result<()> {
+    let files = |folder: &Path| -> Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        paths.sort();
+        Ok(paths)
+    };
+    let mut all = Vec::new();
+    for class in files(train)? {
+        all.extend(files(&class)?);
+    }
+    for path in all.iter().skip(HELD_OUT - 1).step_by(HELD_OUT) {
+        let to = validation.join(path.strip_prefix(train)?);
+        std::fs::create_dir_all(to.parent().context("a file lies in a folder")?)?;
+        std::fs::rename(path, to)?;
+    }
+    Ok(())
 }
 
 /// As many of ELPV as of the photographs, by whether they are defective.

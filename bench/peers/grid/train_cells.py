@@ -3,7 +3,7 @@
     train_cells.py FOLDER [--cells 1:224,0.25:128] [--loaders 2] [--channels-last] [--threads 2]
                    [--together 1] [--compile]
 
-FOLDER has a folder per class; a twentieth of it is held out. One epoch of batches of 32: RandomResizedCrop (area 0.25 to
+FOLDER/train has a folder per class, as FOLDER/validation. One epoch of batches of 32: RandomResizedCrop (area 0.25 to
 1, aspect 0.75 to 1.333), mirrored at random, RMSprop with the paper's settings, then the images held out. Prints a line of JSON a cell
 and one for all. `--together 2` trains two cells at a time in processes of their own, as Ray Tune's trials would.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 from torchvision import datasets
 from torchvision.transforms import v2
 
@@ -50,11 +50,10 @@ def train(cell):
     crop = v2.RandomResizedCrop(rho, scale=(0.25, 1.0), ratio=(0.75, 1.333), antialias=True)
     random = v2.Compose([v2.ToImage(), crop, v2.RandomHorizontalFlip(), *NORMALIZE])
     whole = v2.Compose([v2.ToImage(), v2.Resize(rho), v2.CenterCrop(rho), *NORMALIZE])
-    training, validation = (datasets.ImageFolder(options.folder, look) for look in (random, whole))
+    training = datasets.ImageFolder(f"{options.folder}/train", random)
+    validation = datasets.ImageFolder(f"{options.folder}/validation", whole)
     classes = len(training.classes)
-    order = torch.randperm(len(training), generator=torch.Generator().manual_seed(1)).tolist()
-    held_out = len(order) // 20
-    training, validation = Subset(training, order[held_out:]), Subset(validation, order[:held_out])
+    assert classes == len(validation.classes)
     loaders = {"batch_size": BATCH, "num_workers": options.loaders}
     model = model_of(alpha, classes, options)
     torch._dynamo.reset()

@@ -35,7 +35,7 @@ pub fn png(drawing: &Drawing) -> Result<Vec<u8>, PlotError> {
         fine.write(&letters, text);
     }
     let mut file = Vec::new();
-    PngEncoder::new_with_quality(&mut file, CompressionType::Best, FilterType::Adaptive).write_image(
+    PngEncoder::new_with_quality(&mut file, CompressionType::Default, FilterType::Adaptive).write_image(
         &fine.averaged(width, height),
         width as u32,
         height as u32,

@@ -181,8 +181,11 @@ fn evaluated(model: &Model) -> Vec<(String, Tensor)> {
 }
 
 fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
-    let flat = tensor.detach().to_kind(Kind::Float).contiguous().flatten(0, -1);
-    Ok(Vec::<f32>::try_from(flat)?.into_iter().flat_map(f32::to_le_bytes).collect())
+    let flat = tensor.detach().to_kind(Kind::Float).contiguous();
+    let mut bytes = vec![0; 4 * flat.numel()];
+    // The lower byte first, as the format wants it and as every processor has it that libtorch comes for.
+    flat.f_copy_data_u8(&mut bytes, flat.numel())?;
+    Ok(bytes)
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {

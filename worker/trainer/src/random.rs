@@ -1,7 +1,8 @@
 //! Randomness as pure functions: of a seed, a purpose and a place, never of what was drawn before.
 
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::SeedableRng;
+use rand_distr::{Distribution, StandardNormal};
 use sha2::{Digest, Sha256};
 
 /// A generator for one purpose, as `init/conv1`, under one seed.
@@ -13,18 +14,11 @@ pub fn generator(seed: u64, purpose: &str) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(hash.finalize().into())
 }
 
-/// A uniform draw from [0, 1) with 53 bits.
-pub fn uniform(generator: &mut ChaCha8Rng) -> f64 {
-    unit(generator.next_u64())
-}
-
 /// A draw from the normal distribution cut off at two standard deviations, of standard deviation 1 before the
 /// cut, as TensorFlow's truncated normal.
 pub fn truncated_normal(generator: &mut ChaCha8Rng) -> f64 {
     loop {
-        // Box and Muller; 1 − u keeps the logarithm's argument above 0.
-        let radius = (-2.0 * (1.0 - uniform(generator)).ln()).sqrt();
-        let value = radius * (std::f64::consts::TAU * uniform(generator)).cos();
+        let value: f64 = StandardNormal.sample(generator);
         if value.abs() <= 2.0 {
             return value;
         }
@@ -62,7 +56,7 @@ mod tests {
 
     #[test]
     fn a_purpose_has_its_own_stream() {
-        let draw = |seed, purpose: &str| uniform(&mut generator(seed, purpose)).to_bits();
+        let draw = |seed, purpose: &str| truncated_normal(&mut generator(seed, purpose)).to_bits();
         assert_eq!(draw(1, "init/conv1"), draw(1, "init/conv1"));
         assert_ne!(draw(1, "init/conv1"), draw(2, "init/conv1"));
         assert_ne!(draw(1, "init/conv1"), draw(1, "init/block01.depthwise"));

@@ -415,8 +415,8 @@ mod tests {
     #[test]
     fn the_gradient_is_the_slope() {
         let mut model = model(serde_json::json!({"epochs": 1, "dropout": 0}));
-        let (images, labels) = images(8);
-        let samples: Vec<u32> = (0..8).collect();
+        let (images, labels) = images(64);
+        let samples: Vec<u32> = (0..64).collect();
         let mode = Mode::Train { step: 0, samples: &samples, decay: 0.9 };
         let _ = model.gradient(&images, &labels, mode).unwrap();
         let direction = &model.flat.gradient / model.flat.gradient.norm();
@@ -426,10 +426,10 @@ mod tests {
             tch::no_grad(|| model.flat.weights.copy_(&(&start + &direction * distance)));
             model.gradient(&images, &labels, mode).unwrap().0.double_value(&[])
         };
-        // Short enough for the slope to hold: BatchNorm over eight images makes it steep.
-        let step = 0.01 / slope;
+        // Short enough for the slope to hold: BatchNorm, whose last means are over 64 values, makes it steep.
+        let step = 0.002 / slope;
         let measured = (loss_at(step) - loss_at(-step)) / (2.0 * step);
-        assert!((measured - slope).abs() < 0.05 * slope, "{measured} is not {slope}");
+        assert!((measured - slope).abs() < 0.02 * slope, "{measured} is not {slope}");
     }
 
     #[test]

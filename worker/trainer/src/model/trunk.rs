@@ -81,9 +81,7 @@ impl Model {
 
     fn convolve_by_libtorch(&mut self, place: usize, input: Tensor, mode: Mode<'_>) -> Result<Layer> {
         let (convolution, bound) = self.convolution(place)?;
-        let Geometry { stride, padding, groups } = geometry(&convolution);
-        let weight = self.leaf(bound.weight)?;
-        let convolved = channels_last(&input.f_conv2d(weight, None::<&Tensor>, stride, padding, 1_i64, groups)?);
+        let convolved = channels_last(&convolve(&input, self.leaf(bound.weight)?, geometry(&convolution))?);
         let channels = usize::try_from(convolution.channels)?;
         let measure = || statistics(&LibtorchThreads, values(&convolved), channels);
         let line = self.line(bound, mode, convolved.numel(), measure)?;
@@ -247,6 +245,17 @@ pub(super) fn geometry(convolution: &Convolution) -> Geometry {
         Connection::Depthwise => i64::from(convolution.channels),
     };
     Geometry { stride: i64::from(convolution.stride), padding: i64::from((convolution.kernel - 1) / 2), groups }
+}
+
+/// By oneDNN where there is one. Left to itself, libtorch takes a slow product of matrices instead for fewer than 16 images
+/// on one thread, such as an epoch's last ones.
+fn convolve(input: &Tensor, weight: &Tensor, Geometry { stride, padding, groups }: Geometry) -> Result<Tensor> {
+    let bias = None::<&Tensor>;
+    Ok(if tch::utils::has_mkldnn() {
+        input.f_mkldnn_convolution(weight, bias, [padding; 2], [stride; 2], [1; 2], groups)?
+    } else {
+        input.f_conv2d(weight, bias, stride, padding, 1_i64, groups)?
+    })
 }
 
 /// `[n, channels, height, width]` as contiguous `[n, height, width, channels]`: a view where it lies so already.
