@@ -133,6 +133,7 @@ pub(crate) struct PricedTrial {
     pub(crate) epochs: u32,
     pub(crate) replicas: ReplicaLimits,
     pub(crate) stream: Option<u64>,
+    pub(crate) work: u64,
     pub(crate) mult_adds: u64,
     pub(crate) params: u64,
     /// Of each that is kept.

@@ -77,8 +77,8 @@ impl Driver {
         for trial in trials.into_iter().filter(|trial| !known.contains_key(&trial.key)) {
             self.last_trial += 1;
             let id = TrialId(self.last_trial);
-            let PricedTrial { mult_adds, epochs, replicas, stream, .. } = trial;
-            new.push(NewTrial { id, mult_adds, epochs, replicas, stream });
+            let PricedTrial { work, mult_adds, epochs, replicas, stream, .. } = trial;
+            new.push(NewTrial { id, work, mult_adds, epochs, replicas, stream });
             self.fresh.insert(id);
             let number = last_number.saturating_add(u32::try_from(new.len()).unwrap_or(u32::MAX));
             rows.push(TrialRow { id, number, trial });

@@ -202,6 +202,7 @@ mod tests {
             let record = TrialRecord {
                 trial: NewTrial {
                     id: TrialId(7),
+                    work: 1,
                     mult_adds: 1,
                     epochs: 10,
                     replicas: ReplicaLimits { min: 1, max: 2 },

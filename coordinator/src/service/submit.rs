@@ -52,12 +52,12 @@ fn price(sweep: &Sweep) -> Result<Vec<PricedTrial>, Status> {
             return Err(Status::invalid_argument(text));
         }
         let cell = (trial.alpha.to_bits(), trial.resolution);
-        let (mult_adds, params) = match costs.get(&cell) {
+        let (work, mult_adds, params) = match costs.get(&cell) {
             Some(cost) => *cost,
             None => {
                 let network = Network::new(trial.network, trial.alpha, trial.resolution, trial.data.classes);
                 let cost = network.map_err(|error| Status::invalid_argument(error.to_string()))?.cost();
-                *costs.entry(cell).or_insert((cost.mult_adds, cost.params))
+                *costs.entry(cell).or_insert((cost.work(), cost.mult_adds, cost.params))
             }
         };
         priced.push(PricedTrial {
@@ -71,6 +71,7 @@ fn price(sweep: &Sweep) -> Result<Vec<PricedTrial>, Status> {
             stream: trial.stream(),
             checkpoint_bytes: checkpoint_bytes(params, &trial.training),
             key: trial.key,
+            work,
             mult_adds,
             params,
         });

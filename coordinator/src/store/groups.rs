@@ -192,6 +192,7 @@ mod tests {
                 epochs: 3,
                 replicas: ONE,
                 stream: None,
+                work: 1,
                 mult_adds: 1,
                 params: 1,
                 checkpoint_bytes: 1,
@@ -202,7 +203,7 @@ mod tests {
 
     fn record(id: u64, state: TrialState, epochs_done: u32, at_ms: i64) -> Write {
         let record = TrialRecord {
-            trial: NewTrial { id: TrialId(id), mult_adds: 1, epochs: 3, replicas: ONE, stream: None },
+            trial: NewTrial { id: TrialId(id), work: 1, mult_adds: 1, epochs: 3, replicas: ONE, stream: None },
             sweep: "s".to_owned(),
             state,
             attempts: 1,

@@ -279,7 +279,7 @@ async fn summary(
     let name: String = row.try_get("name")?;
     // As floating point: work can be larger than 64 bits hold.
     let query = sqlx::query_as::<_, (String, i64, f64, f64)>(
-        "SELECT state, count(*), sum(1.0 * mult_adds * epochs), sum(1.0 * mult_adds * epochs_done)
+        "SELECT state, count(*), sum(1.0 * work * epochs), sum(1.0 * work * epochs_done)
          FROM trials WHERE sweep = ? GROUP BY state",
     );
     let mut counts = wire::Counts::default();

@@ -76,7 +76,7 @@ impl Store {
             sweeps.push(SweepRecord { sweep: name, limits, asked, paused, trials: Vec::new() });
         }
         let query = sqlx::query(
-            "SELECT id, sweep, mult_adds, epochs, state_json, attempts, restarts, losses, epochs_done,
+            "SELECT id, sweep, work, mult_adds, epochs, state_json, attempts, restarts, losses, epochs_done,
              replicas_min, replicas_max, replicas_started, chief_address, stream
              FROM trials ORDER BY id",
         );
@@ -112,9 +112,9 @@ impl Store {
     fn trial_record(&self, row: &SqliteRow) -> Result<TrialRecord, StoreError> {
         let id = TrialId(unsigned(self.get(row, "id")?));
         let replicas = ReplicaLimits { min: self.get(row, "replicas_min")?, max: self.get(row, "replicas_max")? };
-        let mult_adds = unsigned(self.get(row, "mult_adds")?);
+        let (work, mult_adds) = (unsigned(self.get(row, "work")?), unsigned(self.get(row, "mult_adds")?));
         let stream = self.get::<Option<i64>>(row, "stream")?.map(unsigned);
-        let trial = NewTrial { id, mult_adds, epochs: self.get(row, "epochs")?, replicas, stream };
+        let trial = NewTrial { id, work, mult_adds, epochs: self.get(row, "epochs")?, replicas, stream };
         Ok(TrialRecord {
             trial,
             sweep: self.get(row, "sweep")?,

@@ -321,12 +321,13 @@ async fn put_trials(connection: &mut SqliteConnection, sweep: &str, rows: &[Tria
     let pending = TrialState::Pending;
     let state_json = proto::convert::to_json(&pending);
     let before = "INSERT INTO trials (id, sweep, key, number, alpha, resolution, seed, parameters_json, settings_json,
-                  mult_adds, params, epochs, replicas_min, replicas_max, stream, state, state_json) ";
+                  work, mult_adds, params, epochs, replicas_min, replicas_max, stream, state, state_json) ";
     rows::put(connection, before, rows, "", |mut values, TrialRow { id, number, trial }| {
         values.push_bind(signed(id.0)).push_bind(sweep).push_bind(&trial.key).push_bind(*number);
         values.push_bind(trial.alpha).push_bind(trial.resolution).push_bind(signed(trial.seed));
         values.push_bind(&trial.parameters_json).push_bind(&trial.settings_json);
-        values.push_bind(signed(trial.mult_adds)).push_bind(signed(trial.params)).push_bind(trial.epochs);
+        values.push_bind(signed(trial.work)).push_bind(signed(trial.mult_adds)).push_bind(signed(trial.params));
+        values.push_bind(trial.epochs);
         values.push_bind(trial.replicas.min).push_bind(trial.replicas.max);
         values.push_bind(trial.stream.map(signed)).push_bind(pending.word()).push_bind(&state_json);
     })

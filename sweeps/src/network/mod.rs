@@ -165,6 +165,19 @@ pub struct Cost {
     pub activation_bytes: u64,
 }
 
+/// Mult-Adds that take as long as one value of an activation goes through normalisation, depthwise filter and back:
+/// memory's price beside arithmetic's. Measured on a core with AVX-512, where it tells the times of the 16 cells apart to
+/// within 7 %; by Mult-Adds alone a narrow network takes twice as long as told (`docs/results/throughput.md`).
+const MULT_ADDS_OF_ACTIVATION: u64 = 60;
+
+impl Cost {
+    /// What training on one image costs, in Mult-Adds.
+    #[must_use]
+    pub fn work(&self) -> u64 {
+        self.mult_adds.saturating_add(self.activation_bytes / 4 * MULT_ADDS_OF_ACTIVATION)
+    }
+}
+
 impl Network {
     /// The network of a trial: a variant's table at width α for ρ × ρ × 3 images.
     ///

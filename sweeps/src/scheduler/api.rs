@@ -59,7 +59,9 @@ pub struct AskedLimit {
 pub struct NewTrial {
     /// Its id.
     pub id: TrialId,
-    /// Mult-Adds of one image: the unit of work, known before anything ran.
+    /// What training on one image costs ([`crate::network::Cost::work`]), known before anything ran.
+    pub work: u64,
+    /// Of one image.
     pub mult_adds: u64,
     /// Epochs in all.
     pub epochs: u32,

@@ -48,7 +48,7 @@ impl Scheduler {
             record.losses = 0;
             self.outbox.touched.insert(token.trial);
         }
-        let mult_adds = record.trial.mult_adds;
+        let work = record.trial.work;
         let sweep = entry.sweep;
         let mean_speed = self.fleet.mean_speed();
         let slot = self.workers.get_mut(&id.worker).and_then(|worker| worker.slots.get_mut(&id.index));
@@ -64,7 +64,7 @@ impl Scheduler {
         // How fast the slot alone is cannot be told from what several did.
         if !entry.replicas.epoch_finished() {
             let took_ms = took_ms.max(1) as f64;
-            let work = mult_adds.max(1) as f64;
+            let work = work.max(1) as f64;
             let speed = slot.speed.millionths.unwrap_or(mean_speed) as f64 / SPEED_ONE as f64;
             let work_per_ms = *self.sweeps[sweep].work_per_ms.get_or_insert(work / took_ms / speed);
             self.last_work_per_ms = work_per_ms;

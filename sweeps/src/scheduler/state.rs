@@ -23,11 +23,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Mult-Adds of one image × epochs left.
+    /// Of one image × epochs left.
     pub(super) fn work(&self) -> u64 {
         let trial = &self.record.trial;
         let epochs_left = trial.epochs.saturating_sub(self.record.epochs_done);
-        trial.mult_adds.saturating_mul(u64::from(epochs_left))
+        trial.work.saturating_mul(u64::from(epochs_left))
     }
 }
 

@@ -75,6 +75,7 @@ fn submit(sweep: &str, limits: SweepLimits, trials: &[u64]) -> Event {
     // A lower id is more work.
     let trial = |&id| NewTrial {
         id: TrialId(id),
+        work: 10_000 - id,
         mult_adds: 10_000 - id,
         epochs: 10,
         replicas: ReplicaLimits::ONE,

@@ -11,6 +11,7 @@ const SIDE_BY_SIDE: SweepLimits = SweepLimits { max_trials_per_slot: 16, ..LIMIT
 fn submit(limits: SweepLimits, trials: &[(u64, u64, Option<u64>)]) -> Event {
     let trial = |&(id, mult_adds, stream)| NewTrial {
         id: TrialId(id),
+        work: mult_adds,
         mult_adds,
         epochs: 10,
         replicas: ReplicaLimits::ONE,

@@ -208,6 +208,7 @@ fn over_bound(speeds: &[f64], measured: bool, side_by_side: u32) -> f64 {
     if measured {
         let warm_up = |id| NewTrial {
             id: TrialId(1_000 + id),
+            work: 1_000_000,
             mult_adds: 1_000_000,
             epochs: 1,
             replicas: ReplicaLimits::ONE,
@@ -219,6 +220,7 @@ fn over_bound(speeds: &[f64], measured: bool, side_by_side: u32) -> f64 {
     let begin = shop.now;
     let trials = (1u64..).zip(GRID).map(|(id, mult_adds)| NewTrial {
         id: TrialId(id),
+        work: mult_adds,
         mult_adds,
         epochs: EPOCHS,
         replicas: ReplicaLimits::ONE,
@@ -271,6 +273,7 @@ fn a_long_trial_waits_for_a_faster_slot_that_is_soon_free() {
     let mut shop = Shop::new(&[1e4, 10e4]);
     let trial = |id, mult_adds, epochs| NewTrial {
         id: TrialId(id),
+        work: mult_adds,
         mult_adds,
         epochs,
         replicas: ReplicaLimits::ONE,
@@ -297,6 +300,7 @@ fn waiting_ends_when_the_better_slot_hangs() {
     let mut shop = Shop::new(&[1e4, 10e4]);
     let trial = |id, mult_adds, epochs| NewTrial {
         id: TrialId(id),
+        work: mult_adds,
         mult_adds,
         epochs,
         replicas: ReplicaLimits::ONE,

@@ -13,7 +13,14 @@ const REMOTE: &str = "10.0.0.5:4000";
 fn submit(sweep: &str, limits: SweepLimits, trials: &[u64], (min, max): (u32, u32)) -> Event {
     // A lower id is more work.
     let replicas = ReplicaLimits { min, max };
-    let trial = |&id| NewTrial { id: TrialId(id), mult_adds: 10_000 - id, epochs: 10, replicas, stream: None };
+    let trial = |&id| NewTrial {
+        id: TrialId(id),
+        work: 10_000 - id,
+        mult_adds: 10_000 - id,
+        epochs: 10,
+        replicas,
+        stream: None,
+    };
     Event::SweepSubmitted { sweep: sweep.into(), limits, trials: trials.iter().map(trial).collect() }
 }
 
@@ -402,7 +409,14 @@ fn the_last_long_trial_gets_the_idle_slots() {
     let took_ms = |max| {
         let mut shop = Shop::new(&[1e4; 4]);
         let replicas = ReplicaLimits { min: 1, max };
-        let trial = |id, epochs| NewTrial { id: TrialId(id), mult_adds: 10_000_000, epochs, replicas, stream: None };
+        let trial = |id, epochs| NewTrial {
+            id: TrialId(id),
+            work: 10_000_000,
+            mult_adds: 10_000_000,
+            epochs,
+            replicas,
+            stream: None,
+        };
         shop.submit("warm-up", (11..=14).map(|id| trial(id, 1)).collect());
         while shop.step() {}
         let begin = shop.now;

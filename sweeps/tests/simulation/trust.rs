@@ -9,8 +9,14 @@ use sweeps::scheduler::{
 const MANY: SweepLimits = SweepLimits { max_restarts: 5, ..LIMITS };
 
 fn submit(trials: std::ops::RangeInclusive<u64>) -> Event {
-    let trial =
-        |id| NewTrial { id: TrialId(id), mult_adds: 1_000, epochs: 10, replicas: ReplicaLimits::ONE, stream: None };
+    let trial = |id| NewTrial {
+        id: TrialId(id),
+        work: 1_000,
+        mult_adds: 1_000,
+        epochs: 10,
+        replicas: ReplicaLimits::ONE,
+        stream: None,
+    };
     Event::SweepSubmitted { sweep: "grid".into(), limits: MANY, trials: trials.map(trial).collect() }
 }
 

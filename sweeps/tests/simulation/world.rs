@@ -393,7 +393,7 @@ pub(crate) fn draw_trials(
             let replicas = draw_replicas(rng, replicas_max);
             let shares = replicas.max == 1 && rng.random_bool(0.7);
             let stream = shares.then(|| rng.random_range(1..=2));
-            NewTrial { id: TrialId(id), mult_adds, epochs, replicas, stream }
+            NewTrial { id: TrialId(id), work: mult_adds, mult_adds, epochs, replicas, stream }
         })
         .collect()
 }

@@ -298,7 +298,7 @@ impl Cohort<'_> {
             clocks.push(("images_per_second", as_f64(images) / trained.as_secs_f64().max(1e-9)));
         }
         let elapsed_ms = as_f64(u64::try_from(started.elapsed().as_millis())?);
-        let together = as_f64(self.members.iter().map(Member::mult_adds).sum::<u64>().max(1));
+        let together = as_f64(self.members.iter().map(Member::work).sum::<u64>().max(1));
         clocks.extend(self.chief.as_ref().map(Chief::end_epoch).unwrap_or_default());
         let mut evaluated = evaluated.into_iter();
         let folder = self.folder.clone();
@@ -308,7 +308,7 @@ impl Cohort<'_> {
             points.extend(evaluated.into_iter().chain(clocks.clone()).map(|(name, value)| member.point(name, value)));
             let best = member.note_best(&points);
             let epoch = member.progress.epochs_done;
-            let duration_ms = part_ms(elapsed_ms, as_f64(member.mult_adds()) / together);
+            let duration_ms = part_ms(elapsed_ms, as_f64(member.work()) / together);
             speech.say(&Said::EpochFinished { token: member.token, epoch, duration_ms, points });
             let every = member.trial.checkpoint.every_epochs.max(1);
             if best || member.is_done() || epoch.is_multiple_of(every) {

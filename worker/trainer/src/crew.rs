@@ -58,7 +58,7 @@ impl Crew {
                 members.into_iter().for_each(|(member, result)| *result = Some(work(member)));
                 continue;
             }
-            members.sort_by_key(|(member, _)| Reverse(member.mult_adds()));
+            members.sort_by_key(|(member, _)| Reverse(member.work()));
             let (pool, work) = (self.pool(threads)?, &work);
             pool.in_place_scope(|scope| {
                 for (member, result) in members {
@@ -135,7 +135,7 @@ fn typical<'a>(members: &[&'a link::Member]) -> Option<&'a link::Member> {
         .filter_map(|member| {
             let trial = &member.trial;
             let network = Network::new(trial.network, trial.alpha, trial.resolution, trial.data.classes).ok()?;
-            Some((network.cost().mult_adds, *member))
+            Some((network.cost().work(), *member))
         })
         .collect();
     costs.sort_by_key(|(cost, _)| *cost);

@@ -109,7 +109,7 @@ pub struct Member {
     pub stream_place: usize,
     /// That it computes with: what comes of it depends on that, to the last bit.
     pub threads: u32,
-    mult_adds: u64,
+    work: u64,
     device: Device,
     /// Loss · images, images right, gradient norm since the last reading: f64, `[3]`, on the device, so that
     /// no step waits for it.
@@ -140,7 +140,7 @@ impl Member {
     pub fn new(member: link::Member, device: Device, samples_per_epoch: u64) -> Result<Self> {
         let link::Member { token, trial, resume, threads, exchange: _ } = member;
         let network = Network::new(trial.network, trial.alpha, trial.resolution, trial.data.classes)?;
-        let mult_adds = network.cost().mult_adds;
+        let work = network.cost().work();
         let mut model = Model::new(network, &trial.training, trial.seed, device);
         let progress = match &resume {
             Some(path) => {
@@ -163,7 +163,7 @@ impl Member {
             progress,
             stream_place: 0,
             threads,
-            mult_adds,
+            work,
             device,
             sums,
             samples_per_epoch,
@@ -212,10 +212,10 @@ impl Member {
         Ok((loss.to_kind(Kind::Double) * i64::try_from(batch.indices.len())?, right))
     }
 
-    /// Multiply-accumulates of a forward pass of one image.
+    /// What training on one image costs, as [`sweeps::network::Cost::work`] has it.
     #[must_use]
-    pub fn mult_adds(&self) -> u64 {
-        self.mult_adds
+    pub fn work(&self) -> u64 {
+        self.work
     }
 
     /// The update that its settings ask for.
