@@ -25,6 +25,8 @@ const IMAGES: usize = 336;
 const HELD_OUT: usize = 21;
 /// Of an epoch of the other 320.
 const BATCHES: f64 = 10.0;
+/// What is taken and given back before each run, so that none pays for memory that a hypervisor has taken away meanwhile.
+const WARM_GIB: &str = "8";
 /// Where Debian has it.
 const JEMALLOC: &str = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2";
 const JEMALLOC_CONF: &str =
@@ -122,12 +124,12 @@ pub(crate) fn grid(house: &House) -> Result<()> {
     steps.run("build", &mut cargo(house, &bench.libtorch, &build)?)?;
     let ray = steps.step("Ray", || peers::environment(house, &peers::CONTROL_PLANE))?;
     let folder = house.state.join("bench/grid");
-    let mut floors = vec![steps.step("floor", || bench.floor())?];
     let mut measured = Vec::new();
     for images in &SETS {
         photographs(&bench, images, &folder, &mut steps)?;
         let ways: Vec<&Way> = WAYS.iter().filter(|way| way.on_both || !images.is_second).collect();
-        // Before and after the peers.
+        // Before and after the peers, each time with the floor: machines are noisy.
+        let mut floors = vec![steps.step("floor", || bench.floor())?];
         let mut ours = vec![steps.step("ours", || bench.ours(images, &folder))?];
         let mut peers = Vec::new();
         for way in &ways {
@@ -135,11 +137,11 @@ pub(crate) fn grid(house: &House) -> Result<()> {
             peers.push(bench.peer(images, &folder, way, &ray)?);
         }
         ours.push(steps.step("ours", || bench.ours(images, &folder))?);
-        measured.push((images.name, ours, ways, peers));
+        floors.push(steps.step("floor", || bench.floor())?);
+        measured.push((images.name, floors, ours, ways, peers));
     }
-    floors.push(steps.step("floor", || bench.floor())?);
-    for (name, ours, ways, peers) in &measured {
-        println!("\n{name}\n\n{}", grid_table(&floors, ours, ways, peers));
+    for (name, floors, ours, ways, peers) in &measured {
+        println!("\n{name}\n\n{}", grid_table(floors, ours, ways, peers));
     }
     Ok(())
 }
@@ -160,7 +162,7 @@ pub(crate) fn step(house: &House) -> Result<()> {
     let mut rates = Vec::new();
     // Each of the faster ones before and after the one that takes minutes to compile.
     for how in ["ours", "eager", "compiled", "eager", "ours"] {
-        rates.extend(steps.step(how, || if how == "ours" { bench.steps("2") } else { bench.peer_steps(how) })?);
+        rates.extend(steps.step(how, || if how == "ours" { bench.steps("each", "2") } else { bench.peer_steps(how) })?);
     }
     let Roofline { convolve_gflops, multiply_gflops, read_gb_s, copy_gb_s } =
         answer(bench.peer_script("roofline.py").args(["--threads", &bench.threads]))?;
@@ -185,17 +187,16 @@ impl<'a> Bench<'a> {
 
     /// Seconds of all steps alone: one cell at a time, and the better of that and all side by side.
     fn floor(&self) -> Result<(f64, f64)> {
-        let rates = self.steps("4")?;
-        let together: Vec<&Rate> = rates.iter().filter(|rate| rate.what == "together").collect();
+        let together = self.steps("together", "8")?;
         let threads = self.threads.parse::<u32>()?;
         let in_turn = together.iter().find(|rate| rate.threads == threads).context("no cells in turn")?.seconds;
         let best = together.iter().map(|rate| rate.seconds).fold(in_turn, f64::min);
         Ok((in_turn * BATCHES, best * BATCHES))
     }
 
-    fn steps(&self, seconds: &str) -> Result<Vec<Rate>> {
+    fn steps(&self, how: &str, seconds: &str) -> Result<Vec<Rate>> {
         let mut command = self.house.command(self.house.target().join("release/examples/steps"));
-        answers(command.args([&self.threads, seconds]))
+        answers(command.args([how, &self.threads, seconds]))
     }
 
     fn peer_steps(&self, how: &str) -> Result<Vec<Rate>> {
@@ -213,7 +214,7 @@ impl<'a> Bench<'a> {
     fn ours(&self, images: &Images, folder: &Path) -> Result<Measured> {
         let store = folder.join("store");
         remove_folder(&store)?;
-        let mut command = self.script("measured.py");
+        let mut command = self.measured();
         command.arg(self.house.target().join("release/alpharho")).arg("run");
         command.arg(self.house.root.join(SCRIPTS).join(images.sweep));
         command.arg("--store").arg(store.join("grid.db")).arg("--out").arg(store.join("results"));
@@ -223,7 +224,7 @@ impl<'a> Bench<'a> {
 
     /// `ray`: the Python that has Ray. Its packages are shown to the one that has PyTorch.
     fn peer(&self, images: &Images, folder: &Path, way: &Way, ray: &Path) -> Result<Measured> {
-        let mut command = self.script("measured.py");
+        let mut command = self.measured();
         command.arg(&self.python).arg(self.house.root.join(SCRIPTS).join(way.script));
         command.arg(folder.join(images.name)).args(way.arguments);
         if way.jemalloc {
@@ -235,6 +236,13 @@ impl<'a> Bench<'a> {
             command.env("PYTHONPATH", paths.get("purelib").context("a Python without packages")?);
         }
         answer(&mut command)
+    }
+
+    /// To be followed by a command.
+    fn measured(&self) -> Command {
+        let mut command = self.script("measured.py");
+        command.args(["--warm", WARM_GIB]);
+        command
     }
 
     fn script(&self, name: &str) -> Command {
@@ -321,7 +329,7 @@ fn grid_table(floors: &[(f64, f64)], ours: &[Measured], ways: &[&Way], peers: &[
 
 fn step_table(rates: &[Rate]) -> String {
     let mut cells: BTreeMap<(u32, u32), BTreeMap<&str, Vec<f64>>> = BTreeMap::new();
-    for rate in rates.iter().filter(|rate| rate.what != "together") {
+    for rate in rates {
         let key = ((1000.0 / rate.alpha).round() as u32, u32::MAX - rate.resolution);
         cells.entry(key).or_default().entry(&rate.what).or_default().push(rate.images_per_second);
     }

@@ -1,10 +1,10 @@
 //! Images a second of training steps on made-up images, for `cargo xtask bench step` and `bench grid`:
 //!
-//!     steps THREADS SECONDS [ALPHA:RESOLUTION,..]
+//!     steps each|together THREADS SECONDS [ALPHA:RESOLUTION,..]
 //!
-//! Batches of 32: forward, backward, update. First each cell alone with all threads, a line of JSON each; then all of them
-//! side by side, with 1 thread each and with all threads in turn: `together`, the seconds that a batch of each cell takes.
-//! What a grid takes without any loading is that times its batches.
+//! Batches of 32: forward, backward, update. `each`: each cell alone with all threads, a line of JSON each. `together`: all
+//! of them side by side, with all threads in turn and with 1 thread each: the seconds that a batch of each cell takes. What
+//! a grid takes without any loading is that times its batches.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what is wrong here is to be seen at once")]
 
 use proto::link;
@@ -22,24 +22,38 @@ const BATCH: u32 = 32;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [threads, seconds, cells @ ..] = &arguments[..] else { panic!("steps THREADS SECONDS [ALPHA:RESOLUTION,..]") };
+    let [how, threads, seconds, cells @ ..] = &arguments[..] else {
+        panic!("steps each|together THREADS SECONDS [ALPHA:RESOLUTION,..]")
+    };
     let (threads, seconds): (u32, f64) = (threads.parse().unwrap(), seconds.parse().unwrap());
     let cells: Vec<(f64, u32)> = match cells {
         [] => [1.0, 0.75, 0.5, 0.25].iter().flat_map(|alpha| [224, 192, 160, 128].map(|side| (*alpha, side))).collect(),
         [list, ..] => list.split(',').map(cell).collect(),
     };
-    for &(alpha, resolution) in &cells {
+    let at_least = Duration::from_secs_f64(seconds);
+    match how.as_str() {
+        "each" => each(&cells, threads, at_least),
+        "together" => together(&cells, threads, at_least),
+        other => panic!("each or together, not {other}"),
+    }
+}
+
+fn each(cells: &[(f64, u32)], threads: u32, at_least: Duration) {
+    for &(alpha, resolution) in cells {
         let mut one = [member(alpha, resolution, threads)];
-        let rate = f64::from(BATCH) / per_batch(&mut one, threads, Duration::from_secs_f64(seconds));
+        let rate = f64::from(BATCH) / per_batch(&mut one, threads, at_least);
         println!("{}", json!({"what": "ours", "alpha": alpha, "resolution": resolution, "images_per_second": rate}));
     }
-    let mut each = vec![threads];
+}
+
+fn together(cells: &[(f64, u32)], threads: u32, at_least: Duration) {
+    let mut tried = vec![threads];
     if threads > 1 {
-        each.push(1);
+        tried.push(1);
     }
-    for each in each {
+    for each in tried {
         let mut all: Vec<Member> = cells.iter().map(|&(alpha, resolution)| member(alpha, resolution, each)).collect();
-        let took = per_batch(&mut all, threads, Duration::from_secs_f64(seconds));
+        let took = per_batch(&mut all, threads, at_least);
         println!("{}", json!({"what": "together", "threads": each, "seconds": took}));
     }
 }

@@ -166,7 +166,7 @@ impl Model {
     /// # Errors
     /// When libtorch cannot compute it, as for want of memory.
     pub fn gradient(&mut self, images: &Tensor, labels: &Tensor, mode: Mode<'_>) -> Result<(Tensor, Tensor)> {
-        let _ = self.flat.gradient.zero_();
+        self.clear_gradient();
         self.evaluated = None;
         let (trunk, layers) = tch::no_grad(|| self.trunk(self.input(images), mode, true))?;
         let trunk = if self.trunk > 0 { trunk.set_requires_grad(true) } else { trunk };
@@ -184,6 +184,19 @@ impl Model {
         }
         let right = tch::no_grad(|| logits.argmax(-1, false).eq_tensor(labels).sum(Kind::Double));
         Ok((loss.detach(), right))
+    }
+
+    /// Zeroes what autograd adds to. The trunk writes its own part anew.
+    fn clear_gradient(&mut self) {
+        if self.trunk == 0 {
+            let _ = self.flat.gradient.zero_();
+            return;
+        }
+        for Bound { weight, bias, scale, shift, .. } in &self.layers[self.trunk..] {
+            for index in [weight, bias, scale, shift].into_iter().copied().flatten() {
+                let _ = self.layout.segments[index].view(&self.flat.gradient).zero_();
+            }
+        }
     }
 
     /// Logits in f32, `[n, classes]`, of u8 images `[n, ρ, ρ, 3]`, without gradients.
