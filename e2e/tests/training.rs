@@ -1,8 +1,12 @@
 //! Real training: libtorch, made-up pictures, from the sweep file to the plot.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use e2e::{Stage, epochs_of, plain, wait_for, write_pictures};
+use e2e::{Stage, attempts, epochs_of, plain, wait_for, write_pictures};
 use rustix::process::Signal;
+use std::os::unix::fs::PermissionsExt;
+
+/// What a trainer may map. It takes half of that before its first trial: libtorch's files, above all.
+const MEMORY_KIB: u32 = 900_000;
 
 fn sweep(stage: &Stage, epochs: u32) -> String {
     write_pictures(stage, "train", 320);
@@ -100,4 +104,39 @@ fn a_pack_trains_as_what_it_was_made_of() {
     };
     assert_eq!(losses("pictures"), losses("packed"), "the same pixels in the same order");
     assert!(losses("packed").iter().all(serde_json::Value::is_f64));
+}
+
+#[test]
+fn a_cohort_that_memory_does_not_suffice_for_goes_on_in_halves() {
+    let stage = Stage::new();
+    write_pictures(&stage, "train", 32);
+    write_pictures(&stage, "t10k", 16);
+    // Weights, gradient and optimizer slots of a trial are 51 MB.
+    let file = stage.file(
+        "crowded.yaml",
+        "name: crowded\nparameters: {alpha: {values: [1]}, resolution: {values: [32]}}\nseeds: [1, 2, 3, 4, 5, 6, 7, 8]\n\
+         data: {format: idx, train: pictures/train-images-idx3-ubyte, validation: pictures/t10k-images-idx3-ubyte, \
+         classes: 2}\ntraining: {epochs: 1, batch_size: 16}\nmax_restarts: 0\n",
+    );
+    let coordinator = stage.coordinator(None);
+    stage.ask(&["submit", &file.display().to_string()]);
+    // A trainer that finds no more memory than one on a crowded machine: enough for libtorch and a few trials.
+    let trainer = stage.command("alpharho-trainer").get_program().to_owned();
+    let script = format!("#!/bin/sh\nulimit -v {MEMORY_KIB}\nexec {} \"$@\"\n", trainer.display());
+    let script = stage.file("crowded-trainer", script);
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut worker = plain(&stage, "alpharho-worker");
+    worker.args(["--coordinator", &coordinator.address, "--data-folder", "data", "--device", "cpu", "--slots", "1"]);
+    worker.args(["--threads", "1", "--trainer"]).arg(&script);
+    let _worker = stage.start("worker", worker);
+    let events = stage.events("crowded");
+    for trial in 1..=8 {
+        let ends = attempts(&events, trial);
+        let (last, before) = ends.split_last().unwrap();
+        assert_eq!(last, "completed", "trial {trial}: {ends:?}");
+        assert!(before.iter().all(|end| *end == "crashed_together"), "nobody is blamed: trial {trial}: {ends:?}");
+    }
+    let first = events.iter().find(|event| event.kind == "attempt_ended").unwrap();
+    let told = first.happening.to_string();
+    assert!(told.contains("memory does not suffice for 8 trials at a time: "), "{told}");
 }

@@ -115,13 +115,17 @@ struct Bench<'a> {
     threads: String,
 }
 
-/// Builds, measures, prints tables in Markdown.
-pub(crate) fn grid(house: &House) -> Result<()> {
+/// Builds, measures, prints tables in Markdown. Given a number of pairs, that of ours on the first set, each after its
+/// floor, and no peers.
+pub(crate) fn grid(house: &House, pairs: Option<usize>) -> Result<()> {
     let mut steps = Steps::default();
     let bench = Bench::prepare(house, &mut steps)?;
-    jemalloc()?;
     let build = ["build", "--release", "--bin", "alpharho", "--bin", "alpharho-worker", "--bin", "alpharho-trainer"];
     steps.run("build", &mut cargo(house, &bench.libtorch, &build)?)?;
+    if let Some(pairs) = pairs {
+        return bench.pairs(pairs, &mut steps);
+    }
+    jemalloc()?;
     let ray = steps.step("Ray", || peers::environment(house, &peers::CONTROL_PLANE))?;
     let folder = house.state.join("bench/grid");
     let mut measured = Vec::new();
@@ -183,6 +187,20 @@ impl<'a> Bench<'a> {
         steps.run("build", &mut cargo(house, &libtorch, &build)?)?;
         let threads = available_parallelism().context("how many cores there are")?.to_string();
         Ok(Self { house, libtorch, python, threads })
+    }
+
+    /// Ours and the floor next to each other: on a noisy machine their ratio says more than either.
+    fn pairs(&self, pairs: usize, steps: &mut Steps) -> Result<()> {
+        let folder = self.house.state.join("bench/grid");
+        let images = &SETS[0];
+        photographs(self, images, &folder, steps)?;
+        let mut measured = Vec::new();
+        for _ in 0..pairs.max(1) {
+            let floor = steps.step("floor", || self.floor())?;
+            measured.push((floor, steps.step("ours", || self.ours(images, &folder))?));
+        }
+        println!("\n{}", pairs_table(&measured));
+        Ok(())
     }
 
     /// Seconds of all steps alone: one cell at a time, and the better of that and all side by side.
@@ -327,6 +345,17 @@ fn grid_table(floors: &[(f64, f64)], ours: &[Measured], ways: &[&Way], peers: &[
     text
 }
 
+fn pairs_table(measured: &[((f64, f64), Measured)]) -> String {
+    let mut text = String::from("| ours, seconds | floor: cell after cell | ours / floor |\n|---|---|---|\n");
+    let mut ratios: Vec<f64> = measured.iter().map(|((floor, _), ours)| ours.seconds / floor).collect();
+    for (((floor, _), ours), ratio) in measured.iter().zip(&ratios) {
+        text.push_str(&format!("| {:.1} | {floor:.1} | {ratio:.3} |\n", ours.seconds));
+    }
+    ratios.sort_by(f64::total_cmp);
+    text.push_str(&format!("| | median | **{:.3}** |\n", ratios[ratios.len() / 2]));
+    text
+}
+
 fn step_table(rates: &[Rate]) -> String {
     let mut cells: BTreeMap<(u32, u32), BTreeMap<&str, Vec<f64>>> = BTreeMap::new();
     for rate in rates {
@@ -369,6 +398,13 @@ mod tests {
             table.contains("cell after cell | 40.0 | 0.80 |") && table.contains("| 100.0 | 2.00 | 100 |"),
             "{table}"
         );
+    }
+
+    #[test]
+    fn pairs_are_told_by_their_median() {
+        let pair = |floor, seconds| ((floor, 0.0), Measured { seconds, peak_mib: 0.0 });
+        let table = pairs_table(&[pair(10.0, 20.0), pair(10.0, 11.0), pair(20.0, 24.0)]);
+        assert!(table.contains("| 24.0 | 20.0 | 1.200 |") && table.contains("**1.200**"), "{table}");
     }
 
     #[test]

@@ -28,7 +28,7 @@ mod test;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use crate::house::House;
 use crate::setup::{Data, Wanted};
@@ -123,24 +123,28 @@ enum Task {
     },
     /// Measure, beside peers or physical limits in the same run
     #[command(
-        after_help = "Examples:\n  cargo xtask bench gradients\n  cargo xtask bench grid\n  cargo xtask bench input\n  cargo xtask bench step\n  \
+        after_help = "Examples:\n  cargo xtask bench gradients\n  cargo xtask bench grid\n  cargo xtask bench grid --pairs 5\n  cargo xtask bench input\n  cargo xtask bench step\n  \
         cargo xtask bench replicas\n  cargo xtask bench watch\n  \
         cargo xtask bench control-plane"
     )]
     Bench {
         /// What
-        #[arg(value_enum)]
+        #[command(subcommand)]
         what: Bench,
     },
 }
 
 /// What can be measured.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, Subcommand)]
 enum Bench {
     /// Pushes of gradients a second: a chief, a tonic echo, raw TCP, and PyTorch's RPC; takes 7 minutes
     Gradients,
     /// The 16 cells on photographs: wall time of ours, of their steps alone, and of PyTorch; takes 15 minutes
-    Grid,
+    Grid {
+        /// So many runs of ours, each after the steps alone, without peers: a minute each
+        #[arg(long)]
+        pairs: Option<usize>,
+    },
     /// Photographs read, decoded, cropped and resized a second, beside torchvision; takes 3 minutes
     Input,
     /// One trial trained by two replicas, one of them slow: async keeps its pace, sync does not; takes 5 minutes
@@ -180,7 +184,7 @@ fn main() -> ExitCode {
         Task::Bench { what: Bench::ControlPlane } => bench_control_plane::control_plane(&house),
         Task::Fuzz { seed, minutes, from, targets } => fuzz::fuzz(&house, fuzz::Wish { seed, minutes, from, targets }),
         Task::Bench { what: Bench::Gradients } => bench::gradients(&house),
-        Task::Bench { what: Bench::Grid } => bench_grid::grid(&house),
+        Task::Bench { what: Bench::Grid { pairs } } => bench_grid::grid(&house, pairs),
         Task::Bench { what: Bench::Step } => bench_grid::step(&house),
         Task::Bench { what: Bench::Input } => bench_input::input(&house),
         Task::Bench { what: Bench::Replicas } => bench_replicas::replicas(&house),

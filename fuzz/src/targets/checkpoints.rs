@@ -56,7 +56,7 @@ pub(super) fn open() -> Box<dyn Target> {
     let trial: Trial = serde_json::from_value(trial).expect("a trial");
     let folder = tempfile::tempdir().expect("a folder");
     let network = Network::new(trial.network, trial.alpha, trial.resolution, trial.data.classes).expect("a network");
-    let model = Model::new(network, &trial.training, trial.seed, Device::Cpu);
+    let model = Model::new(network, &trial.training, trial.seed, Device::Cpu).expect("a model");
     let progress =
         Progress { epochs_done: 2, step: 77, next_sample: 320, holes: vec![(32, 64)], ..Progress::default() };
     let path = folder.path().join("good.safetensors");

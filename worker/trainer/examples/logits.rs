@@ -20,7 +20,7 @@ fn main() -> Result<()> {
     let file = std::fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
     let trial = checkpoint::read_header(&file).with_context(|| from.display().to_string())?.trial;
     let network = Network::new(trial.network, trial.alpha, trial.resolution, trial.data.classes)?;
-    let mut model = Model::new(network, &trial.training, trial.seed, Device::Cpu);
+    let mut model = Model::new(network, &trial.training, trial.seed, Device::Cpu)?;
     checkpoint::load(from, &mut model, &trial)?;
     evaluation::take_evaluated(&mut model);
 

@@ -70,6 +70,7 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
             format!("{at_a_time} trials are trained at a time, with {chosen} of {threads} threads each: measured");
         speech.say(&Said::Log { token: None, text });
     }
+    let count = start.members.len();
     let mut members = Vec::new();
     for mut member in start.members {
         let token = member.token;
@@ -90,7 +91,10 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
                 });
                 members.push(member);
             }
-            Err(error) => speech.say(&ended(token, AttemptEnd::Failed { reason: format!("{error:#}") })),
+            Err(error) => {
+                check_memory(count, &error)?;
+                speech.say(&ended(token, AttemptEnd::Failed { reason: format!("{error:#}") }));
+            }
         }
     }
     let options = StreamOptions {
@@ -282,7 +286,7 @@ impl Cohort<'_> {
                 return Ok(());
             }
             Err(error) => {
-                self.check_memory(&error)?;
+                check_memory(self.members.len(), &error)?;
                 self.end_all(&format!("{error:#}"));
                 return Ok(());
             }
@@ -342,20 +346,10 @@ impl Cohort<'_> {
     fn work_on_each(&mut self, work: impl Fn(&mut Member, &Speech) -> Result<()> + Sync) -> Result<()> {
         let speech = self.speech;
         let done = self.crew.each(&mut self.members, |member| work(member, speech))?;
-        done.iter().filter_map(|done| done.as_ref().err()).try_for_each(|error| self.check_memory(error))?;
+        let count = self.members.len();
+        done.iter().filter_map(|done| done.as_ref().err()).try_for_each(|error| check_memory(count, error))?;
         let mut done = done.into_iter();
         self.each_member(|_, _| done.next().unwrap_or(Ok(())));
-        Ok(())
-    }
-
-    /// Where memory does not suffice for several at a time, the process ends: the coordinator blames nobody, and lets half
-    /// of them go on together.
-    fn check_memory(&self, error: &anyhow::Error) -> Result<()> {
-        let count = self.members.len();
-        ensure!(
-            count < 2 || !memory::is_short(error),
-            "memory does not suffice for {count} trials at a time: {error:#}"
-        );
         Ok(())
     }
 
@@ -413,6 +407,15 @@ impl Cohort<'_> {
         self.release();
         self.saved_at = Instant::now();
     }
+}
+
+/// Where memory does not suffice for several at a time, the process ends: the coordinator blames nobody, and lets half
+/// of them go on together.
+fn check_memory(count: usize, error: &anyhow::Error) -> Result<()> {
+    // What follows libtorch's first line is its call stack.
+    let words = format!("{error:#}").lines().next().unwrap_or_default().to_owned();
+    ensure!(count < 2 || !memory::is_short(error), "memory does not suffice for {count} trials at a time: {words}");
+    Ok(())
 }
 
 fn save(member: &mut Member, folder: &std::path::Path, best: bool, speech: &Speech) -> Result<()> {

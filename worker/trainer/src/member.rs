@@ -141,7 +141,7 @@ impl Member {
         let link::Member { token, trial, resume, threads, exchange: _ } = member;
         let network = Network::new(trial.network, trial.alpha, trial.resolution, trial.data.classes)?;
         let work = network.cost().work();
-        let mut model = Model::new(network, &trial.training, trial.seed, device);
+        let mut model = Model::new(network, &trial.training, trial.seed, device)?;
         let progress = match &resume {
             Some(path) => {
                 let progress = checkpoint::load(path, &mut model, &trial)?;

@@ -95,7 +95,7 @@ mod tests {
             clip_norm: Some(3.0),
             average_decay: Some(0.9),
         };
-        let [mut slices, mut tensors] = [(); 2].map(|()| Flat::zeros(40, Device::Cpu, true));
+        let [mut slices, mut tensors] = [(); 2].map(|()| Flat::zeros(40, Device::Cpu, true).unwrap());
         for step in 0..5_u16 {
             let gradient: Vec<f32> = (0..40_u16).map(|at| f32::from(at * 7 + step).sin()).collect();
             for flat in [&mut slices, &mut tensors] {

@@ -255,7 +255,7 @@ fn a_checkpoint_holds_the_statistics_that_were_evaluated() {
     let trial = trial(folder.path(), 32, settings());
     let load = |path: &Path| {
         let network = Network::new(trial.network, trial.alpha, trial.resolution, trial.data.classes).unwrap();
-        let mut model = Model::new(network, &trial.training, trial.seed, tch::Device::Cpu);
+        let mut model = Model::new(network, &trial.training, trial.seed, tch::Device::Cpu).unwrap();
         trainer::checkpoint::load(path, &mut model, &trial).unwrap();
         model
     };

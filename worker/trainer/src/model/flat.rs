@@ -195,16 +195,18 @@ pub struct Flat {
 
 impl Flat {
     /// Weights of 0, and optimizer slots as they start.
-    #[must_use]
-    pub fn zeros(len: usize, device: Device, averaged: bool) -> Self {
-        let zeros = || Tensor::zeros([signed(len)], (Kind::Float, device));
-        Self {
-            weights: zeros(),
-            gradient: zeros(),
-            mean_square: zeros().fill_(1.0),
-            momentum: zeros(),
-            average: averaged.then(zeros),
-        }
+    ///
+    /// # Errors
+    /// When the device has too little memory.
+    pub fn zeros(len: usize, device: Device, averaged: bool) -> Result<Self, tch::TchError> {
+        let zeros = || Tensor::f_zeros([signed(len)], (Kind::Float, device));
+        Ok(Self {
+            weights: zeros()?,
+            gradient: zeros()?,
+            mean_square: zeros()?.f_fill_(1.0)?,
+            momentum: zeros()?,
+            average: averaged.then(zeros).transpose()?,
+        })
     }
 
     /// Weights, gradient, mean square, momentum and average (empty where there is none) as slices. On the CPU only.

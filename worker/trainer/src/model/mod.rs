@@ -73,10 +73,12 @@ pub enum Mode<'a> {
 impl Model {
     /// A network with seeded weights: truncated normals for filters and the classifier, scales of 1, shifts
     /// and biases of 0.
-    #[must_use]
-    pub fn new(network: Network, training: &Training, seed: u64, device: Device) -> Self {
+    ///
+    /// # Errors
+    /// When the device has too little memory.
+    pub fn new(network: Network, training: &Training, seed: u64, device: Device) -> Result<Self> {
         let layout = Layout::new(&network);
-        let flat = Flat::zeros(layout.len, device, training.weight_ema.is_some());
+        let flat = Flat::zeros(layout.len, device, training.weight_ema.is_some())?;
         let leaves = leaves(&layout, &flat);
         let layers = bind(&network, &layout);
         let statistics = Tensor::zeros([signed(layout.statistics_len)], (Kind::Float, device));
@@ -94,7 +96,7 @@ impl Model {
         let trunk = trunk::length(&network, device, settings.precision);
         let mut model = Self { network, layout, flat, statistics, evaluated: None, leaves, layers, trunk, settings };
         model.initialise(training.init_std);
-        model
+        Ok(model)
     }
 
     fn initialise(&mut self, std: f64) {
@@ -395,7 +397,7 @@ mod tests {
     fn model(json: serde_json::Value) -> Model {
         let training = serde_json::from_value(json).unwrap();
         let network = Network::new(Variant::Mobilenet, 0.25, 32, 10).unwrap();
-        Model::new(network, &training, 1, Device::Cpu)
+        Model::new(network, &training, 1, Device::Cpu).unwrap()
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 255")]

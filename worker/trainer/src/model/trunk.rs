@@ -287,7 +287,7 @@ mod tests {
             let training = serde_json::from_value(training).unwrap();
             let of = |count: u8, with_trunk: bool| {
                 let network = Network::new(variant, 0.25, 32, 10).unwrap();
-                let mut model = Model::new(network, &training, 1, Device::Cpu);
+                let mut model = Model::new(network, &training, 1, Device::Cpu).unwrap();
                 assert!(model.trunk > 10, "{variant:?} {}", model.trunk);
                 if !with_trunk {
                     model.trunk = 0;
