@@ -340,6 +340,19 @@ mod tests {
         }
     }
 
+    /// Milliseconds that training on one image took on one core of the machine in `docs/results/throughput.md`, in the order of
+    /// [`GRID`].
+    #[test]
+    fn work_tells_how_long_a_cell_takes() {
+        const MEASURED: [f64; 16] =
+            [24.53, 18.22, 12.89, 8.59, 15.35, 11.22, 7.59, 4.97, 8.38, 6.00, 4.18, 2.67, 3.36, 2.52, 1.69, 1.12];
+        let works: Vec<f64> = GRID.iter().map(|cell| cost(Variant::Mobilenet, cell.0, cell.1).work() as f64).collect();
+        let rate = MEASURED.iter().zip(&works).map(|(took, work)| took / work).sum::<f64>() / 16.0;
+        for ((took, work), cell) in MEASURED.iter().zip(&works).zip(GRID) {
+            assert!((took / work / rate - 1.0).abs() < 0.07, "{cell:?} takes {took} ms, told {}", work * rate);
+        }
+    }
+
     #[test]
     fn the_variants_cost_what_tables_4_and_5_count() {
         let full = cost(Variant::ConvMobilenet, 1.0, 224);

@@ -57,10 +57,10 @@ impl RealTrainer {
         let name = self.executable.display();
         let mut command = self.command();
         // A program that is linked against nothing starts nevertheless; without orders it ends.
-        command.stdin(Stdio::null()).env("LD_TRACE_LOADED_OBJECTS", "1");
+        command.stdin(Stdio::null()).env("LD_TRACE_LOADED_OBJECTS", "1").env("LD_WARN", "1");
         let output = command.output().map_err(|error| format!("{name} cannot be started: {error}"))?;
         let [listed, words] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
-        let missing = missing(&listed);
+        let missing: Vec<&str> = missing(&listed).chain(missing(&words)).collect();
         // 127 is the loader's.
         if missing.is_empty() && output.status.code() != Some(127) {
             return Ok(());
@@ -74,9 +74,9 @@ impl RealTrainer {
     }
 }
 
-/// The lines of the loader's list that name a library which is nowhere, or not new enough.
-fn missing(listed: &str) -> Vec<&str> {
-    listed.lines().map(str::trim).filter(|line| line.contains("not found")).collect()
+/// What the loader says of libraries that are nowhere, or not new enough, and of what they should define and do not.
+fn missing(said: &str) -> impl Iterator<Item = &str> {
+    said.lines().map(str::trim).filter(|line| line.contains("not found") || line.contains("undefined symbol"))
 }
 
 /// The executable: as told, else beside this one, else on the path.
@@ -143,6 +143,8 @@ mod tests {
     fn libraries_that_are_nowhere_are_named() {
         let listed = "\tlibm.so.6 => /lib/libm.so.6 (0x00007f)\n\tlibtorch_cpu.so => not found\n\tlibgcc_s.so.1 => \
                       /lib/libgcc_s.so.1 (0x00007f)\n";
-        assert_eq!(missing(listed), ["libtorch_cpu.so => not found"]);
+        assert_eq!(missing(listed).collect::<Vec<_>>(), ["libtorch_cpu.so => not found"]);
+        let words = "undefined symbol: _ZN2at5emptyE\t(/opt/alpharho-trainer)\n";
+        assert_eq!(missing(words).count(), 1);
     }
 }
