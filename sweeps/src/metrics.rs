@@ -86,7 +86,7 @@ pub const METRICS: &[Metric] = &[
         "images/s",
         Axis::Epoch,
         Some(Goal::Maximize),
-        "training throughput of the epoch, without evaluation",
+        "training throughput of the epoch, without evaluation; of trials side by side, each in its own part of the time",
     ),
     metric(
         "data_wait_seconds",

@@ -484,12 +484,6 @@ impl Driver {
         counts
     }
 
-    /// Mult-Adds that an image costs there: of all the trials that read it.
-    fn mult_adds_on(&self, slot: SlotId) -> u64 {
-        let records = self.trials_on(slot).filter_map(|trial| self.scheduler.trial(trial));
-        records.map(|record| record.trial.mult_adds).fold(0, u64::saturating_add)
-    }
-
     /// What a slot trains.
     fn trials_on(&self, slot: SlotId) -> impl Iterator<Item = TrialId> {
         let worker = self.scheduler.worker(slot.worker);

@@ -257,7 +257,7 @@ impl Driver {
         let alone = self.scheduler.replicas(token.trial).next().is_none()
             && !points.iter().any(|point| point.name == "replicas" && point.value > 1.0);
         let images = self.put_speed(slot, &points).filter(|_| alone);
-        let mult_adds = self.mult_adds_on(slot);
+        let mult_adds = self.scheduler.trial(token.trial).map_or(0, |record| record.trial.mult_adds);
         if let (Some(images), Some(guest)) = (images, self.guests.get_mut(&slot.worker)) {
             guest.mult_adds_per_second.insert(slot.index, images * mult_adds as f64);
         }

@@ -202,7 +202,9 @@ impl Cohort<'_> {
                 member.progress.images_skipped += u64::try_from(batch.warnings.len())?;
                 let (images, labels) = to_device(&batch, member)?;
                 let next = u64::try_from(batch.next)?;
+                let began = Instant::now();
                 let point = member.step(&DeviceBatch { images, labels, indices: &batch.indices, next })?;
+                member.busy += began.elapsed();
                 if let Some(point) = point {
                     speech.say(&Said::Points { token: member.token, points: vec![point] });
                 }
@@ -297,10 +299,9 @@ impl Cohort<'_> {
             ("epoch_seconds", started.elapsed().as_secs_f64()),
         ];
         let images = self.members.first().map_or(0, |member| member.progress.next_sample);
-        let images = images.saturating_sub(u64::try_from(self.options.from_sample)?);
-        if images > 0 {
-            clocks.push(("images_per_second", as_f64(images) / trained.as_secs_f64().max(1e-9)));
-        }
+        let images = as_f64(images.saturating_sub(u64::try_from(self.options.from_sample)?));
+        let trained = trained.as_secs_f64().max(1e-9);
+        let mut shares = self.shares().into_iter();
         let elapsed_ms = as_f64(u64::try_from(started.elapsed().as_millis())?);
         let together = as_f64(self.members.iter().map(Member::work).sum::<u64>().max(1));
         clocks.extend(self.chief.as_ref().map(Chief::end_epoch).unwrap_or_default());
@@ -310,6 +311,10 @@ impl Cohort<'_> {
             let evaluated = evaluated.next().unwrap_or_default();
             let mut points = member.finish_epoch()?;
             points.extend(evaluated.into_iter().chain(clocks.clone()).map(|(name, value)| member.point(name, value)));
+            let share = shares.next().unwrap_or(1.0);
+            if images > 0.0 && share > 0.0 {
+                points.push(member.point("images_per_second", images / (trained * share)));
+            }
             let best = member.note_best(&points);
             let epoch = member.progress.epochs_done;
             let duration_ms = part_ms(elapsed_ms, as_f64(member.work()) / together);
@@ -328,6 +333,21 @@ impl Cohort<'_> {
         self.end_members(|member| member.is_done().then_some(AttemptEnd::Completed));
         self.obey();
         Ok(())
+    }
+
+    /// Of the time that the epoch took, each member's part, in their order: as measured where a step has ended when it
+    /// returns, on a CPU; by their work elsewhere.
+    fn shares(&mut self) -> Vec<f64> {
+        let busy: Vec<f64> =
+            self.members.iter_mut().map(|member| std::mem::take(&mut member.busy).as_secs_f64()).collect();
+        let is_measured = busy.iter().all(|seconds| *seconds > 0.0);
+        let parts: Vec<f64> = if is_measured && self.crew.device() == Device::Cpu {
+            busy
+        } else {
+            self.members.iter().map(|member| as_f64(member.work().max(1))).collect()
+        };
+        let together: f64 = parts.iter().sum();
+        parts.into_iter().map(|part| part / together).collect()
     }
 
     /// Does something for each member; one that fails ends, the others go on.

@@ -41,6 +41,12 @@ impl Crew {
         Self { device, threads: threads.max(1), own: 0, pools: BTreeMap::new() }
     }
 
+    /// Where the members compute.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
     /// Does something for each member, those that cost most first; gives what came of it in the members' order.
     ///
     /// # Errors

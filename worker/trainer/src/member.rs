@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use gradients::rmsprop::Rule;
 use proto::link;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use sweeps::ids::Token;
 use sweeps::metrics::{Goal, Point};
 use sweeps::network::Network;
@@ -109,6 +110,8 @@ pub struct Member {
     pub stream_place: usize,
     /// That it computes with: what comes of it depends on that, to the last bit.
     pub threads: u32,
+    /// What its steps have taken since the epoch began, or went on.
+    pub busy: Duration,
     work: u64,
     device: Device,
     /// Loss · images, images right, gradient norm since the last reading: f64, `[3]`, on the device, so that
@@ -163,6 +166,7 @@ impl Member {
             progress,
             stream_place: 0,
             threads,
+            busy: Duration::ZERO,
             work,
             device,
             sums,

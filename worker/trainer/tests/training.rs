@@ -139,6 +139,26 @@ fn company_does_not_change_a_bit() {
 }
 
 #[test]
+fn trials_side_by_side_share_the_time_as_they_took_it() {
+    let folder = tempfile::tempdir().unwrap();
+    photographs(folder.path());
+    let trials = [32, 128].map(|resolution| (trial(folder.path(), resolution, settings()), None));
+    let said = train(folder.path(), &trials, &[]);
+    let told = |id: u64, name: &str| -> f64 {
+        let points = said.iter().filter_map(|said| match said {
+            Said::EpochFinished { token, epoch: 2, points, .. } if token.trial.0 == id => Some(points),
+            _ => None,
+        });
+        points.flatten().find(|point| point.name == name).unwrap().value
+    };
+    let parts = [1, 2].map(|id| 80.0 / told(id, "images_per_second"));
+    assert!(parts[1] > parts[0], "sixteen times the pixels: {parts:?}");
+    let trained = told(1, "epoch_seconds") - told(1, "eval_seconds");
+    let together: f64 = parts.iter().sum();
+    assert!((together - trained).abs() < 0.05 * trained + 0.01, "{parts:?} of {trained}");
+}
+
+#[test]
 fn several_at_a_time_do_not_change_a_bit() {
     let folder = tempfile::tempdir().unwrap();
     photographs(folder.path());
