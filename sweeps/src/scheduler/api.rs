@@ -61,7 +61,7 @@ pub struct NewTrial {
     pub id: TrialId,
     /// What training on one image costs ([`crate::network::Cost::work`]), known before anything ran.
     pub work: u64,
-    /// Of one image.
+    /// Of one image, for people: how fast a slot is.
     pub mult_adds: u64,
     /// Epochs in all.
     pub epochs: u32,

@@ -23,7 +23,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Of one image × epochs left.
+    /// What training on one image costs × epochs left.
     pub(super) fn work(&self) -> u64 {
         let trial = &self.record.trial;
         let epochs_left = trial.epochs.saturating_sub(self.record.epochs_done);

@@ -301,17 +301,16 @@ impl Cohort<'_> {
         let images = self.members.first().map_or(0, |member| member.progress.next_sample);
         let images = as_f64(images.saturating_sub(u64::try_from(self.options.from_sample)?));
         let trained = trained.as_secs_f64().max(1e-9);
-        let mut shares = self.shares().into_iter();
+        let shares = self.shares();
         let elapsed_ms = as_f64(u64::try_from(started.elapsed().as_millis())?);
         let together = as_f64(self.members.iter().map(Member::work).sum::<u64>().max(1));
         clocks.extend(self.chief.as_ref().map(Chief::end_epoch).unwrap_or_default());
-        let mut evaluated = evaluated.into_iter();
+        let mut measured = evaluated.into_iter().zip(shares);
         let folder = self.folder.clone();
         self.each_member(|member, speech| {
-            let evaluated = evaluated.next().unwrap_or_default();
+            let (evaluated, share) = measured.next().unwrap_or_default();
             let mut points = member.finish_epoch()?;
             points.extend(evaluated.into_iter().chain(clocks.clone()).map(|(name, value)| member.point(name, value)));
-            let share = shares.next().unwrap_or(1.0);
             if images > 0.0 && share > 0.0 {
                 points.push(member.point("images_per_second", images / (trained * share)));
             }

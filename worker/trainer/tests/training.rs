@@ -138,22 +138,24 @@ fn company_does_not_change_a_bit() {
     }
 }
 
+/// What was measured of a trial in its first epoch.
+fn first(said: &[Said], id: u64, name: &str) -> f64 {
+    let points = said.iter().filter_map(|said| match said {
+        Said::EpochFinished { token, epoch: 1, points, .. } if token.trial.0 == id => Some(points),
+        _ => None,
+    });
+    points.flatten().find(|point| point.name == name).unwrap().value
+}
+
 #[test]
 fn trials_side_by_side_share_the_time_as_they_took_it() {
     let folder = tempfile::tempdir().unwrap();
     photographs(folder.path());
     let trials = [32, 128].map(|resolution| (trial(folder.path(), resolution, settings()), None));
     let said = train(folder.path(), &trials, &[]);
-    let told = |id: u64, name: &str| -> f64 {
-        let points = said.iter().filter_map(|said| match said {
-            Said::EpochFinished { token, epoch: 2, points, .. } if token.trial.0 == id => Some(points),
-            _ => None,
-        });
-        points.flatten().find(|point| point.name == name).unwrap().value
-    };
-    let parts = [1, 2].map(|id| 80.0 / told(id, "images_per_second"));
+    let parts = [1, 2].map(|id| 80.0 / first(&said, id, "images_per_second"));
     assert!(parts[1] > parts[0], "sixteen times the pixels: {parts:?}");
-    let trained = told(1, "epoch_seconds") - told(1, "eval_seconds");
+    let trained = first(&said, 1, "epoch_seconds") - first(&said, 1, "eval_seconds");
     let together: f64 = parts.iter().sum();
     assert!((together - trained).abs() < 0.05 * trained + 0.01, "{parts:?} of {trained}");
 }
@@ -216,8 +218,13 @@ fn a_member_that_diverges_ends_alone() {
     photographs(folder.path());
     let mut wild = settings();
     wild["learning_rate"] = serde_json::json!(1e30);
-    let trials = [(trial(folder.path(), 24, wild), None), (trial(folder.path(), 32, settings()), None)];
+    let trials = [(trial(folder.path(), 24, wild), None), (trial(folder.path(), 128, settings()), None)];
     let said = train(folder.path(), &trials, &[]);
+    let trained = first(&said, 2, "epoch_seconds") - first(&said, 2, "eval_seconds");
+    assert!(
+        80.0 / first(&said, 2, "images_per_second") > 0.5 * trained,
+        "it was not told the other's part of the time"
+    );
     match end(&said, 1) {
         AttemptEnd::Failed { reason } => assert!(reason.contains("not finite") && reason.contains("learning_rate")),
         other => panic!("{other:?}"),
