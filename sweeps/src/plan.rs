@@ -123,11 +123,6 @@ pub fn checkpoint_bytes(params: u64, training: &Training) -> u64 {
 fn row(trial: usize, of: &Trial, cost: Cost) -> PlanRow {
     let mut parameters = of.parameters.clone();
     parameters.retain(|name, _| name.starts_with("training."));
-    let activations = u64::from(of.training.batch_size) * cost.activation_bytes * ACTIVATION_COPIES
-        / match of.training.precision {
-            Precision::F32 => 1,
-            Precision::Bf16 => 2,
-        };
     PlanRow {
         trial,
         alpha: of.alpha,
@@ -139,8 +134,19 @@ fn row(trial: usize, of: &Trial, cost: Cost) -> PlanRow {
         seed: of.seed,
         epochs: of.training.epochs,
         compute_share: 0.0,
-        memory_bytes: activations + cost.params * 4 * (PARAMETER_COPIES + averaged(&of.training)),
+        memory_bytes: memory_bytes(of, cost),
     }
+}
+
+/// Estimate of what training keeps in memory, as [`PlanRow::memory_bytes`] has it.
+#[must_use]
+pub fn memory_bytes(of: &Trial, cost: Cost) -> u64 {
+    let activations = u64::from(of.training.batch_size) * cost.activation_bytes * ACTIVATION_COPIES
+        / match of.training.precision {
+            Precision::F32 => 1,
+            Precision::Bf16 => 2,
+        };
+    activations + cost.params * 4 * (PARAMETER_COPIES + averaged(&of.training))
 }
 
 /// One more copy of the parameters where their average is kept.

@@ -12,6 +12,8 @@ fn main() {
     // As torch-sys has it: beside the libraries unless said otherwise.
     let home = std::env::var_os("LIBTORCH_INCLUDE").map(PathBuf::from);
     let home = home.or_else(|| Path::new(&libraries).parent().map(Path::to_owned)).unwrap_or_default();
+    // For a test that compiles a device of its own.
+    println!("cargo::rustc-env=ALPHARHO_LIBTORCH_INCLUDE={}", home.join("include").display());
     cc::Build::new()
         .cpp(true)
         .pic(true)

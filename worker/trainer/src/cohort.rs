@@ -4,12 +4,14 @@
 //! resumed from an older checkpoint or in the middle of an epoch, train until they have caught up, and the others wait.
 //! A trial alone is a cohort of one.
 
+use crate::batch::Sent;
 use crate::checkpoint;
-use crate::crew::{Crew, choose_threads};
-use crate::device;
-use crate::evaluation::{evaluate, to_device};
+use crate::crew::{Crew, Sharing, choose_sharing, choose_threads};
+use crate::device::{self, Lane};
+use crate::evaluation::evaluate;
 use crate::exchange::chief::Chief;
 use crate::exchange::replica;
+use crate::gpu::trim_memory;
 use crate::member::{DeviceBatch, Member, as_f64};
 use crate::memory;
 use crate::speech::Speech;
@@ -71,7 +73,8 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
         speech.say(&Said::Log { token: None, text });
     }
     let count = start.members.len();
-    let mut members = Vec::new();
+    let sharing = speech.alive_while(|| share_gpu(&start.members, device, speech))?;
+    let mut members: Vec<Member> = Vec::new();
     for mut member in start.members {
         let token = member.token;
         if member.threads == 0 {
@@ -79,7 +82,13 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
         }
         let threads = member.threads;
         crew.compute_with(threads);
-        match Member::new(member, device, samples) {
+        let lane = match (sharing, device) {
+            (Some(sharing), Device::Cuda(gpu)) => {
+                sharing.lane(gpu, members.last().and_then(|one| one.lane().stream))?
+            }
+            _ => Lane::from(device),
+        };
+        match Member::new(member, lane, samples) {
             Ok(member) => {
                 speech.say(&Said::Started {
                     token,
@@ -116,12 +125,49 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
     }
     let folder = start.folder;
     let waiting = Vec::new();
-    Cohort { dataset, crew, members, waiting, options, chief, folder, orders, speech, saved_at: Instant::now() }.train()
+    Cohort {
+        dataset,
+        crew,
+        sharing,
+        members,
+        waiting,
+        options,
+        chief,
+        folder,
+        orders,
+        speech,
+        saved_at: Instant::now(),
+    }
+    .train()
+}
+
+/// Trials that are not shared with other replicas get streams of their own on a GPU, and steps kept as graphs, where that
+/// is faster. Nothing on a CPU.
+fn share_gpu(members: &[link::Member], device: Device, speech: &Speech) -> Result<Option<Sharing>> {
+    let Device::Cuda(gpu) = device else { return Ok(None) };
+    if members.iter().any(|member| member.exchange.is_some()) {
+        return Ok(None);
+    }
+    let all: Vec<_> = members.iter().collect();
+    let sharing = match choose_sharing(&all, gpu) {
+        Ok(sharing) => sharing,
+        Err(error) => {
+            check_memory(members.len(), &error)?;
+            return Err(error);
+        }
+    };
+    let streams = if sharing.streams { "a stream each" } else { "one stream" };
+    let steps = if sharing.graphs { "CUDA graphs" } else { "single launches" };
+    let text = format!("on the GPU with {streams} and {steps}: measured");
+    speech.say(&Said::Log { token: None, text });
+    Ok(Some(sharing))
 }
 
 struct Cohort<'a> {
     dataset: Arc<Dataset>,
     crew: Crew,
+    /// On a GPU.
+    sharing: Option<Sharing>,
     /// At one place of one stream.
     members: Vec<Member>,
     /// Further on, or of another stream.
@@ -165,6 +211,7 @@ impl Cohort<'_> {
         };
         (self.members, self.waiting) = all.into_iter().partition(shares);
         self.options.epoch = epoch;
+        self.make_room()?;
         self.options.from_sample = usize::try_from(next_sample)?;
         self.options.batch_size = usize::try_from(batch_size)?;
         self.options.resolutions.clear();
@@ -175,6 +222,25 @@ impl Cohort<'_> {
             if known.is_none() {
                 self.options.resolutions.push(resolution);
             }
+        }
+        Ok(())
+    }
+
+    /// Those that a GPU has no memory for wait until the others have done their epoch.
+    fn make_room(&mut self) -> Result<()> {
+        let Some(sharing) = self.sharing else { return Ok(()) };
+        let (of, fitting) = (self.members.len(), sharing.fitting(&self.members)?);
+        if fitting < of {
+            if self.options.epoch == 0 {
+                let text = format!("the GPU's memory holds {fitting} of {of} trials: measured. They take turns");
+                self.speech.say(&Said::Log { token: None, text });
+            }
+            self.waiting.extend(self.members.drain(fitting..));
+        }
+        if !self.waiting.is_empty() {
+            // What they hold from their last turn is needed now.
+            self.waiting.iter_mut().for_each(Member::park);
+            trim_memory()?;
         }
         Ok(())
     }
@@ -198,9 +264,17 @@ impl Cohort<'_> {
             for text in &batch.warnings {
                 self.speech.say(&Said::Log { token: None, text: text.clone() });
             }
+            let sent = match Sent::new(&batch, self.crew.device()) {
+                Ok(sent) => sent,
+                Err(error) => {
+                    check_memory(self.members.len(), &error)?;
+                    self.end_all(&format!("{error:#}"));
+                    return Ok(None);
+                }
+            };
             self.work_on_each(|member, speech| {
                 member.progress.images_skipped += u64::try_from(batch.warnings.len())?;
-                let (images, labels) = to_device(&batch, member)?;
+                let (images, labels) = sent.to(member.lane(), member.stream_place)?;
                 let next = u64::try_from(batch.next)?;
                 let began = Instant::now();
                 let point = member.step(&DeviceBatch { images, labels, indices: &batch.indices, next })?;
@@ -210,6 +284,7 @@ impl Cohort<'_> {
                 }
                 Ok(())
             })?;
+            self.crew.keep_pace(&self.members)?;
             self.speech.alive();
             self.obey();
             self.save_in_time();
@@ -352,7 +427,7 @@ impl Cohort<'_> {
     /// Does something for each member; one that fails ends, the others go on.
     fn each_member(&mut self, mut work: impl FnMut(&mut Member, &Speech) -> Result<()>) {
         let speech = self.speech;
-        self.members.retain_mut(|member| match work(member, speech) {
+        self.members.retain_mut(|member| match member.lane().run(|| work(member, speech)).flatten() {
             Ok(()) => true,
             Err(error) => {
                 speech.say(&ended(member.token, AttemptEnd::Failed { reason: format!("{error:#}") }));

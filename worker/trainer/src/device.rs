@@ -1,12 +1,56 @@
 //! Where tensors live, and what the machine is.
 
-use anyhow::{Context, Result, bail};
+use crate::gpu::Stream;
+use anyhow::{Context, Result, anyhow, bail};
 use std::ffi::{CStr, CString};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use tch::{Cuda, Device};
 
 /// Names the folder that libtorch was loaded from; the agent sets it.
 pub const LIBTORCH_FOLDER: &str = "ALPHARHO_LIBTORCH";
+
+/// Where the work of a member goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Lane {
+    /// Holds its tensors.
+    pub device: Device,
+    /// Of a GPU. None is the first one.
+    pub stream: Option<Stream>,
+    /// Whether its step is kept as a graph. Only on a stream of its own.
+    pub graphs: bool,
+}
+
+impl From<Device> for Lane {
+    fn from(device: Device) -> Self {
+        Self { device, stream: None, graphs: false }
+    }
+}
+
+impl Lane {
+    /// Has this thread's work go there while `work` runs.
+    ///
+    /// # Errors
+    /// When there is no such GPU any more; what libtorch said when `work` panicked, see [`caught`].
+    pub fn run<T>(self, work: impl FnOnce() -> T) -> Result<T> {
+        match self.stream {
+            Some(stream) => stream.run(|| caught(work))?,
+            None => caught(work),
+        }
+    }
+}
+
+/// Does work of which tch makes panics where libtorch has errors: `one + &other` cannot give any. Too little memory is to be
+/// told like all else.
+///
+/// # Errors
+/// What the panic said.
+pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        anyhow!("{}", text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words"))
+    })
+}
 
 /// The device of a start order: `cpu` or `cuda:N`.
 ///

@@ -1,5 +1,6 @@
 //! Accuracy and loss on the validation set.
 
+use crate::batch::Sent;
 use crate::crew::Crew;
 use crate::member::{Member, as_f64};
 use crate::model::{Mode, Model};
@@ -42,48 +43,54 @@ where
     T: Iterator<Item = Result<Batch, DataError>>,
 {
     let _no_grad = tch::no_grad_guard();
-    let kept: Vec<Set> = members.iter_mut().map(swap_in).collect();
-    let sums = add_up(crew, members, validation, training, go_on);
-    let is_whole = matches!(sums, Ok(Some(_)));
-    for (member, kept) in members.iter_mut().zip(kept) {
-        put_back(member, &kept, is_whole);
-    }
-    let Some((sums, images_seen)) = sums? else { return Ok(None) };
+    let kept: Vec<Set> = in_lanes(members, swap_in)?;
+    let images_seen = add_up(crew, members, validation, training, go_on);
+    let is_whole = matches!(images_seen, Ok(Some(_)));
+    let mut kept = kept.into_iter();
+    in_lanes(members, |member| kept.next().map(|kept| put_back(member, &kept, is_whole)))?;
+    let Some(images_seen) = images_seen? else { return Ok(None) };
     ensure!(images_seen > 0, "there is no validation image that can be read");
     let images = as_f64(images_seen);
-    let measured = members.iter().zip(sums).map(|(member, sums)| {
-        let sums = Vec::<f64>::try_from(sums)?;
+    let measured = in_lanes(members, |member| -> Result<Measured> {
+        let sums = Vec::<f64>::try_from(&member.counted)?;
         let mut metrics = vec![("val_top1", sums[1] / images), ("val_loss", sums[0] / images)];
         if member.trial.data.classes >= CLASSES_FOR_TOP5 {
             metrics.insert(1, ("val_top5", sums[2] / images));
         }
         Ok(metrics)
     });
-    measured.collect::<Result<_>>().map(Some)
+    measured?.into_iter().collect::<Result<_>>().map(Some)
 }
 
-/// Each member's [`count`] over all batches, and how many images there were.
+/// Does something for each member where its work goes.
+fn in_lanes<T>(members: &mut [Member], mut work: impl FnMut(&mut Member) -> T) -> Result<Vec<T>> {
+    members.iter_mut().map(|member| member.lane().run(|| work(member))).collect()
+}
+
+/// Has each member count over all batches ([`count`]); gives how many images there were.
 fn add_up<V, T>(
     crew: &mut Crew,
     members: &mut [Member],
     validation: impl FnOnce() -> V,
     training: impl FnOnce() -> T,
     mut go_on: impl FnMut() -> bool,
-) -> Result<Option<(Vec<Tensor>, u64)>>
+) -> Result<Option<u64>>
 where
     V: Iterator<Item = Result<Batch, DataError>>,
     T: Iterator<Item = Result<Batch, DataError>>,
 {
+    let device = crew.device();
     let reestimate = members.iter().map(batches_to_estimate).max().unwrap_or(0);
     if reestimate > 0 {
         for (number, batch) in training().take(reestimate).enumerate() {
             let batch = batch?;
             // The mean over all batches so far: the newest weighs 1 / (number + 1).
             let decay = 1.0 - 1.0 / as_f64(u64::try_from(number)? + 1);
+            let sent = Sent::new(&batch, device)?;
             let done = crew.each(members, |member| {
                 if number < batches_to_estimate(member) {
                     let _no_grad = tch::no_grad_guard();
-                    let (images, _) = to_device(&batch, member)?;
+                    let (images, _) = sent.to(member.lane(), member.stream_place)?;
                     let _ = member.model.logits(&images, Mode::Estimate { decay })?;
                 }
                 Ok(())
@@ -94,8 +101,7 @@ where
             }
         }
     }
-    let mut sums: Vec<Tensor> =
-        members.iter().map(|member| Tensor::zeros([3], (Kind::Double, member.device()))).collect();
+    in_lanes(members, |member| member.counted.zero_())?;
     let mut images_seen = 0_u64;
     for batch in validation() {
         let batch = batch?;
@@ -103,20 +109,20 @@ where
             continue;
         }
         images_seen += u64::try_from(batch.labels.len())?;
-        let counts = crew.each(members, |member| {
+        let sent = Sent::new(&batch, device)?;
+        let done = crew.each(members, |member| {
             let _no_grad = tch::no_grad_guard();
-            let (images, labels) = to_device(&batch, member)?;
+            let (images, labels) = sent.to(member.lane(), member.stream_place)?;
             let logits = member.model.logits(&images, Mode::Evaluate)?;
-            Ok::<_, anyhow::Error>(count(&logits, &labels, member.trial.data.classes))
+            member.counted += count(&logits, &labels, member.trial.data.classes);
+            Ok(())
         })?;
-        for (sums, count) in sums.iter_mut().zip(counts) {
-            *sums += count?;
-        }
+        done.into_iter().collect::<Result<()>>()?;
         if !go_on() {
             return Ok(None);
         }
     }
-    Ok(Some((sums, images_seen)))
+    Ok(Some(images_seen))
 }
 
 /// Sum of losses, images right, images whose class is among the five likeliest: f64, `[3]`.
@@ -127,17 +133,6 @@ fn count(logits: &Tensor, labels: &Tensor, classes: u32) -> Tensor {
     let (_, likeliest) = logits.topk(five, -1, true, false);
     let among = likeliest.eq_tensor(&labels.unsqueeze(-1)).any_dim(-1, false).sum(Kind::Double);
     Tensor::stack(&[loss.to_kind(Kind::Double), right, among], 0)
-}
-
-/// The batch's images at the member's resolution, and its labels, on the member's device.
-///
-/// # Errors
-/// When the buffer is not of the batch's shape.
-pub fn to_device(batch: &Batch, member: &Member) -> Result<(Tensor, Tensor)> {
-    let pixels = &batch.images[member.stream_place];
-    let (count, side) = (i64::try_from(batch.labels.len())?, i64::from(pixels.resolution));
-    let images = Tensor::from_slice(&pixels.bytes).view([count, side, side, 3]).to_device(member.device());
-    Ok((images, Tensor::from_slice(&batch.labels).to_device(member.device())))
 }
 
 fn batches_to_estimate(member: &Member) -> usize {

@@ -6,12 +6,14 @@
 //! to the agent.
 
 pub mod allocator;
+pub mod batch;
 pub mod checkpoint;
 pub mod cohort;
 pub mod crew;
 pub mod device;
 pub mod evaluation;
 pub mod exchange;
+pub mod gpu;
 pub mod member;
 pub mod memory;
 pub mod model;

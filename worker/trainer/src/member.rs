@@ -1,6 +1,10 @@
 //! One trial in a trainer: its model and how far it is.
 
+use crate::batch::{send, send_tensor};
 use crate::checkpoint;
+use crate::device::Lane;
+use crate::gpu::{Graph, trim_memory};
+use crate::memory;
 use crate::model::{Mode, Model};
 use crate::optimizer;
 use crate::schedule::learning_rate;
@@ -112,14 +116,62 @@ pub struct Member {
     pub threads: u32,
     /// What its steps have taken since the epoch began, or went on.
     pub busy: Duration,
+    /// What an evaluation has counted so far, on the device: f64, `[3]`.
+    pub counted: Tensor,
     work: u64,
-    device: Device,
+    lane: Lane,
+    kept: Kept,
     /// Loss · images, images right, gradient norm since the last reading: f64, `[3]`, on the device, so that
     /// no step waits for it.
     sums: Tensor,
     samples_per_epoch: u64,
     batch_norm_decay: f64,
     rule: Rule,
+}
+
+/// A step as a graph.
+#[derive(Debug)]
+enum Kept {
+    /// Not before a first step has been done without: libtorch makes choices in it, and takes memory.
+    Cold,
+    /// The next whole batch.
+    Warm,
+    /// Reads these inputs, wherever they were copied from.
+    Graph(Box<Inputs>, Graph),
+}
+
+/// What a step reads, on the device.
+#[derive(Debug)]
+struct Inputs {
+    /// u8, `[n, ρ, ρ, 3]`.
+    images: Tensor,
+    /// i64, `[n]`.
+    labels: Tensor,
+    masks: Vec<Tensor>,
+    /// f64, `[]`.
+    rate: Tensor,
+}
+
+impl Inputs {
+    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        [&self.images, &self.labels, &self.rate].into_iter().chain(&self.masks)
+    }
+
+    /// With tensors of its own, on this thread's stream.
+    fn copy(&self) -> Self {
+        Self {
+            images: self.images.copy(),
+            labels: self.labels.copy(),
+            masks: self.masks.iter().map(Tensor::copy).collect(),
+            rate: self.rate.copy(),
+        }
+    }
+
+    fn copy_from(&self, other: &Self) {
+        for (to, from) in self.tensors().zip(other.tensors()) {
+            to.shallow_clone().copy_(from);
+        }
+    }
 }
 
 /// A batch on the device.
@@ -140,11 +192,16 @@ impl Member {
     ///
     /// # Errors
     /// When the network cannot be made, or the checkpoint is damaged or of another trial.
-    pub fn new(member: link::Member, device: Device, samples_per_epoch: u64) -> Result<Self> {
+    pub fn new(member: link::Member, lane: impl Into<Lane>, samples_per_epoch: u64) -> Result<Self> {
+        let lane = lane.into();
+        lane.run(|| Self::set_up(member, lane, samples_per_epoch))?
+    }
+
+    fn set_up(member: link::Member, lane: Lane, samples_per_epoch: u64) -> Result<Self> {
         let link::Member { token, trial, resume, threads, exchange: _ } = member;
         let network = Network::new(trial.network, trial.alpha, trial.resolution, trial.data.classes)?;
         let work = network.cost().work();
-        let mut model = Model::new(network, &trial.training, trial.seed, device)?;
+        let mut model = Model::new(network, &trial.training, trial.seed, lane.device)?;
         let progress = match &resume {
             Some(path) => {
                 let progress = checkpoint::load(path, &mut model, &trial)?;
@@ -157,7 +214,7 @@ impl Member {
         let batches = samples_per_epoch.div_ceil(u64::from(trial.training.batch_size.max(1)));
         let batch_norm_decay =
             effective_batch_norm_decay(&trial.training.batch_norm, batches * u64::from(trial.training.epochs));
-        let sums = Tensor::zeros([3], (Kind::Double, device));
+        let [sums, counted] = [(); 2].map(|()| Tensor::zeros([3], (Kind::Double, lane.device)));
         let rule = optimizer::rule(model.layout(), &trial.training);
         Ok(Self {
             token,
@@ -167,8 +224,10 @@ impl Member {
             stream_place: 0,
             threads,
             busy: Duration::ZERO,
+            counted,
             work,
-            device,
+            lane,
+            kept: Kept::Cold,
             sums,
             samples_per_epoch,
             batch_norm_decay,
@@ -185,10 +244,8 @@ impl Member {
         // A single image has no statistics to normalise by.
         if count >= 2 {
             let rate = learning_rate(&self.trial.training, self.position());
-            let (loss, right) = self.gradient(batch, self.progress.step)?;
-            let _no_grad = tch::no_grad_guard();
-            let norm = optimizer::update(self.model.parts().0, &self.rule, rate);
-            self.sums += Tensor::stack(&[loss, right, norm.to_device(self.device)], 0);
+            let inputs = self.inputs(batch, self.progress.step, rate)?;
+            self.compute_or_replay(inputs)?;
             self.progress.step += 1;
             for sums in [&mut self.progress.epoch, &mut self.progress.window] {
                 sums.images += u64::try_from(count)?;
@@ -205,15 +262,91 @@ impl Member {
         Ok(None)
     }
 
+    fn inputs(&self, batch: &DeviceBatch<'_>, step: u64, rate: f64) -> Result<Inputs> {
+        let device = self.lane.device;
+        let masks = self.model.dropout_masks(step, batch.indices);
+        Ok(Inputs {
+            images: batch.images.shallow_clone(),
+            labels: batch.labels.shallow_clone(),
+            masks: masks.iter().map(|mask| send_tensor(mask, device)).collect::<Result<_>>()?,
+            rate: send(&[rate], &[], device)?,
+        })
+    }
+
+    /// On a stream of its own a whole batch's step is kept, the second time, and from then on done with one call.
+    fn compute_or_replay(&mut self, inputs: Inputs) -> Result<()> {
+        let is_whole = inputs.images.size().first() == Some(&i64::from(self.trial.training.batch_size));
+        match &self.kept {
+            Kept::Graph(own, graph) if is_whole => {
+                own.copy_from(&inputs);
+                graph.replay()?;
+                self.model.forget_evaluated();
+                return Ok(());
+            }
+            Kept::Warm if is_whole => return self.keep(&inputs),
+            Kept::Cold if is_whole && self.lane.graphs => self.kept = Kept::Warm,
+            Kept::Graph(..) | Kept::Warm | Kept::Cold => {}
+        }
+        self.compute(&inputs)
+    }
+
+    /// Where a step cannot be kept, it is done without for good: short memory is for others to know.
+    fn keep(&mut self, inputs: &Inputs) -> Result<()> {
+        let Some(stream) = self.lane.stream else { return self.compute(inputs) };
+        let own = inputs.copy();
+        // What the first step took would be held beside what the graph takes.
+        stream.mark()?.wait()?;
+        trim_memory()?;
+        match Graph::capture(stream, || self.compute(&own)) {
+            Ok(graph) => {
+                graph.replay()?;
+                self.kept = Kept::Graph(Box::new(own), graph);
+                Ok(())
+            }
+            Err(error) if memory::is_short(&error) => Err(error),
+            Err(_) => {
+                self.lane.graphs = false;
+                self.kept = Kept::Cold;
+                self.compute(inputs)
+            }
+        }
+    }
+
+    /// Whether its step is kept as a graph.
+    #[must_use]
+    pub fn has_graph(&self) -> bool {
+        matches!(self.kept, Kept::Graph(..))
+    }
+
+    /// Frees what only training needs.
+    pub fn park(&mut self) {
+        self.kept = Kept::Cold;
+    }
+
+    /// A whole step. Waits for nothing, and reads nothing but the inputs and what is the member's own.
+    fn compute(&mut self, inputs: &Inputs) -> Result<()> {
+        let (loss, right) = self.gradient_of(inputs)?;
+        let _no_grad = tch::no_grad_guard();
+        let norm = optimizer::update(self.model.parts().0, &self.rule, &inputs.rate)?;
+        self.sums += Tensor::stack(&[loss, right, norm.to_device(self.lane.device)], 0);
+        Ok(())
+    }
+
     /// The gradient of a batch, in the flat buffer. Gives the sum of losses and how many samples were classified
     /// right, f64, on the device. `step` seeds dropout.
     ///
     /// # Errors
     /// When libtorch cannot compute it.
     pub fn gradient(&mut self, batch: &DeviceBatch<'_>, step: u64) -> Result<(Tensor, Tensor)> {
-        let mode = Mode::Train { step, samples: batch.indices, decay: self.batch_norm_decay };
-        let (loss, right) = self.model.gradient(&batch.images, &batch.labels, mode)?;
-        Ok((loss.to_kind(Kind::Double) * i64::try_from(batch.indices.len())?, right))
+        let inputs = self.inputs(batch, step, 0.0)?;
+        self.gradient_of(&inputs)
+    }
+
+    fn gradient_of(&mut self, inputs: &Inputs) -> Result<(Tensor, Tensor)> {
+        let mode = Mode::Train { masks: &inputs.masks, decay: self.batch_norm_decay };
+        let (loss, right) = self.model.gradient(&inputs.images, &inputs.labels, mode)?;
+        let count = inputs.labels.size().first().copied().unwrap_or(0);
+        Ok((loss.to_kind(Kind::Double) * count, right))
     }
 
     /// What training on one image costs, as [`sweeps::network::Cost::work`] has it.
@@ -302,7 +435,13 @@ impl Member {
     /// The device that it is trained on.
     #[must_use]
     pub fn device(&self) -> Device {
-        self.device
+        self.lane.device
+    }
+
+    /// Where its work goes.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        self.lane
     }
 
     /// Moves the device's sums to [`Progress`]: the one place where the host waits for the device.

@@ -2,6 +2,7 @@
 //! the same by libtorch's kernels.
 
 use crate::model::flat::{Flat, Layout};
+use anyhow::Result;
 use gradients::rmsprop::{Rule, Slots, Step, norm};
 use gradients::values::Values;
 use std::ops::Range;
@@ -23,21 +24,25 @@ pub fn rule(layout: &Layout, training: &Training) -> Rule {
     }
 }
 
-/// One update of every parameter from the gradient in `flat`. Gives the gradient's norm before clipping, f64, on the
-/// device, so that nothing waits for it.
-pub fn update(flat: &mut Flat, rule: &Rule, rate: f64) -> Tensor {
+/// One update of every parameter from the gradient in `flat`, at a learning rate that lies on the device: f64, `[]`. Gives
+/// the gradient's norm before clipping, f64, on the device, so that nothing waits for it.
+///
+/// # Errors
+/// When the rate is not one number.
+pub fn update(flat: &mut Flat, rule: &Rule, rate: &Tensor) -> Result<Tensor> {
     if flat.weights.device() != Device::Cpu {
-        return update_tensors(flat, rule, rate);
+        return Ok(update_tensors(flat, rule, rate));
     }
+    let rate = f64::try_from(rate)?;
     let [weights, gradient, mean_square, momentum, average] = flat.slices();
     let gradient = Values::F32(gradient);
     let norm = norm(gradient);
     let average = rule.average_decay.map(|_| average);
     rule.apply(Slots { weights, mean_square, momentum, average }, gradient, Step { rate, norm }, None);
-    Tensor::from(norm)
+    Ok(Tensor::from(norm))
 }
 
-fn update_tensors(flat: &mut Flat, rule: &Rule, rate: f64) -> Tensor {
+fn update_tensors(flat: &mut Flat, rule: &Rule, rate: &Tensor) -> Tensor {
     let norm = clip(&mut flat.gradient, rule.clip_norm);
     for (range, decay) in &rule.decays {
         rmsprop_tensors(flat, range, &rule.optimizer, rate, *decay);
@@ -64,7 +69,7 @@ fn rmsprop_tensors(
     flat: &mut Flat,
     range: &Range<usize>,
     optimizer: &Optimizer,
-    learning_rate: f64,
+    learning_rate: &Tensor,
     weight_decay: f64,
 ) {
     let part = |tensor: &Tensor| tensor.narrow(0, signed(range.start), signed(range.len()));
@@ -101,7 +106,8 @@ mod tests {
             for flat in [&mut slices, &mut tensors] {
                 flat.gradient.copy_(&Tensor::from_slice(&gradient));
             }
-            let norms = (update(&mut slices, &rule, 0.1), update_tensors(&mut tensors, &rule, 0.1));
+            let rate = Tensor::from(0.1_f64);
+            let norms = (update(&mut slices, &rule, &rate).unwrap(), update_tensors(&mut tensors, &rule, &rate));
             assert!((norms.0.double_value(&[]) - norms.1.double_value(&[])).abs() < 1e-5);
         }
         let pairs = [

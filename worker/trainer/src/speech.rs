@@ -1,14 +1,15 @@
 //! The pipe to the agent: orders come in on standard input, words go out on standard output.
 
-use crossbeam_channel::{Receiver, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use proto::link::{Order, Said};
 use std::io::{BufRead, Write};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Something is said at least this often.
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
+/// How often somebody who works long looks whether it is time for that.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Says things to the agent.
 pub struct Speech {
@@ -48,17 +49,15 @@ impl Speech {
 
     /// Does something long that cannot say by itself that it lives: opening a large data set.
     pub fn alive_while<T>(&self, work: impl FnOnce() -> T) -> T {
-        let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
+            // Nothing is sent: it ends at once when this side is dropped, also by a panic.
+            let (_working, done) = unbounded::<()>();
+            scope.spawn(move || {
+                while done.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
                     self.alive();
-                    std::thread::sleep(Duration::from_millis(50));
                 }
             });
-            let result = work();
-            done.store(true, Ordering::Relaxed);
-            result
+            work()
         })
     }
 }
@@ -86,4 +85,18 @@ pub fn listen(exit_code: i32) -> Receiver<Order> {
         std::process::exit(exit_code);
     });
     orders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn work_that_panics_holds_nobody_up() {
+        let speech = Speech::to(Box::new(std::io::sink()));
+        let panicked = catch_unwind(AssertUnwindSafe(|| speech.alive_while(|| assert_eq!(1, 2))));
+        assert!(panicked.is_err());
+        assert_eq!(speech.alive_while(|| 3), 3);
+    }
 }

@@ -1,6 +1,6 @@
 //! What a replica has in hand: the samples that its chief has given it, and their gradients.
 
-use crate::evaluation::to_device;
+use crate::batch::Sent;
 use crate::member::{DeviceBatch, Member};
 use crate::speech::Speech;
 use anyhow::{Context, Result};
@@ -114,7 +114,7 @@ impl Hand {
             if batch.indices.len() < 2 {
                 continue;
             }
-            let (images, labels) = to_device(&batch, member)?;
+            let (images, labels) = Sent::new(&batch, member.device())?.to(member.lane(), 0)?;
             let next = u64::try_from(batch.next)?;
             let on_device = DeviceBatch { images, labels, indices: &batch.indices, next };
             let (loss, right) = member.gradient(&on_device, self.version)?;

@@ -36,6 +36,8 @@ struct Bound {
     scale: Option<usize>,
     shift: Option<usize>,
     statistic: Option<usize>,
+    /// Among the layers of dropout.
+    dropout: Option<usize>,
 }
 
 /// What of the training settings the forward pass needs.
@@ -54,10 +56,8 @@ struct Settings {
 pub enum Mode<'a> {
     /// Batch statistics, which move the running ones by `1 − decay`; dropout.
     Train {
-        /// The optimizer step, from 0: seeds dropout.
-        step: u64,
-        /// Which samples the batch holds: seeds dropout.
-        samples: &'a [u32],
+        /// As [`Model::dropout_masks`] gives them, on the device.
+        masks: &'a [Tensor],
         /// Of the running statistics.
         decay: f64,
     },
@@ -272,10 +272,11 @@ impl Model {
             Operation::GlobalAveragePool => input.mean_dim([2_i64, 3].as_slice(), true, None::<Kind>),
             Operation::Concatenate => Tensor::cat(inputs, 1),
             Operation::Dropout => match mode {
-                Mode::Train { step, samples, .. } if self.settings.dropout > 0.0 => {
-                    input * self.dropout_mask(input, step, samples)
-                }
-                _ => input.shallow_clone(),
+                Mode::Train { masks, .. } => match self.layers[place].dropout.and_then(|index| masks.get(index)) {
+                    Some(mask) => input * mask.to_kind(input.kind()),
+                    None => input.shallow_clone(),
+                },
+                Mode::Estimate { .. } | Mode::Evaluate => input.shallow_clone(),
             },
             Operation::Dense { .. } => {
                 let bound = self.layers[place];
@@ -323,23 +324,31 @@ impl Model {
         output
     }
 
-    /// Zeroes with the setting's probability, scaled so that the mean stays: a pure function of seed, step,
-    /// sample and channel.
-    fn dropout_mask(&self, input: &Tensor, step: u64, samples: &[u32]) -> Tensor {
-        let channels = u64::try_from(input.size().get(1).copied().unwrap_or(0)).unwrap_or(0);
+    /// What each layer of dropout multiplies a training batch by: 0 with the setting's probability, else such a factor that
+    /// the mean stays. A pure function of seed, step, sample and channel: f32, `[n, channels, 1, 1]`, on the CPU. Nothing
+    /// where nothing is dropped.
+    #[must_use]
+    pub fn dropout_masks(&self, step: u64, samples: &[u32]) -> Vec<Tensor> {
+        if self.settings.dropout <= 0.0 {
+            return Vec::new();
+        }
+        let layers = self.network.layers.iter().zip(&self.network.outputs);
+        let channels =
+            layers.filter(|(layer, _)| layer.operation == Operation::Dropout).map(|(_, output)| output.channels);
+        channels.map(|channels| self.dropout_mask(channels, step, samples)).collect()
+    }
+
+    fn dropout_mask(&self, channels: u32, step: u64, samples: &[u32]) -> Tensor {
         #[expect(clippy::cast_possible_truncation, reason = "a factor of activations")]
         let kept = (1.0 / (1.0 - self.settings.dropout)) as f32;
         let mut mask = Vec::with_capacity(samples.len() * usize::try_from(channels).unwrap_or(0));
         for sample in samples {
-            for channel in 0..channels {
+            for channel in 0..u64::from(channels) {
                 let draw = random::hashed_uniform(self.settings.seed, step, u64::from(*sample), channel);
                 mask.push(if draw < self.settings.dropout { 0.0 } else { kept });
             }
         }
-        Tensor::from_slice(&mask)
-            .view([signed(samples.len()), i64::try_from(channels).unwrap_or(0), 1, 1])
-            .to_device(input.device())
-            .to_kind(input.kind())
+        Tensor::from_slice(&mask).view([signed(samples.len()), i64::from(channels), 1, 1])
     }
 
     fn cast(&self, tensor: &Tensor) -> Tensor {
@@ -365,6 +374,7 @@ fn leaves(layout: &Layout, flat: &Flat) -> Vec<Tensor> {
 
 /// Finds each layer's parameters by name, once.
 fn bind(network: &Network, layout: &Layout) -> Vec<Bound> {
+    let mut masks = 0..;
     network
         .layers
         .iter()
@@ -380,6 +390,7 @@ fn bind(network: &Network, layout: &Layout) -> Vec<Bound> {
                 scale: segment("batch_norm.scale"),
                 shift: segment("batch_norm.shift"),
                 statistic: layout.statistics.iter().position(|known| known.name == statistic),
+                dropout: (layer.operation == Operation::Dropout).then(|| masks.next()).flatten(),
             }
         })
         .collect()
@@ -412,7 +423,8 @@ mod tests {
     fn gradients_add_up_in_the_flat_buffer() {
         let mut model = model(serde_json::json!({"epochs": 1}));
         let (images, labels) = images(4);
-        let mode = Mode::Train { step: 0, samples: &[0, 1, 2, 3], decay: 0.9 };
+        let masks = model.dropout_masks(0, &[0, 1, 2, 3]);
+        let mode = Mode::Train { masks: &masks, decay: 0.9 };
         let (loss, _) = model.gradient(&images, &labels, mode).unwrap();
         assert!(loss.double_value(&[]).is_finite());
         for (leaf, segment) in model.leaves.iter().zip(&model.layout.segments) {
@@ -431,8 +443,7 @@ mod tests {
     fn the_gradient_is_the_slope() {
         let mut model = model(serde_json::json!({"epochs": 1, "dropout": 0}));
         let (images, labels) = images(64);
-        let samples: Vec<u32> = (0..64).collect();
-        let mode = Mode::Train { step: 0, samples: &samples, decay: 0.9 };
+        let mode = Mode::Train { masks: &[], decay: 0.9 };
         let _ = model.gradient(&images, &labels, mode).unwrap();
         let direction = &model.flat.gradient / model.flat.gradient.norm();
         let slope = model.flat.gradient.norm().double_value(&[]);
@@ -462,13 +473,17 @@ mod tests {
     #[test]
     fn dropout_follows_the_sample_not_its_place() {
         let model = model(serde_json::json!({"epochs": 1, "dropout": 0.5}));
-        let input = Tensor::ones([2, 256, 1, 1], (Kind::Float, Device::Cpu));
-        let mask = model.dropout_mask(&input, 3, &[7, 9]);
-        let turned = model.dropout_mask(&input, 3, &[9, 7]);
-        assert_eq!(mask.get(0), turned.get(1));
-        assert_ne!(mask.get(0), mask.get(1));
-        assert_ne!(mask, model.dropout_mask(&input, 4, &[7, 9]));
-        let kept = mask.mean(Kind::Float).double_value(&[]);
+        let mask = |step, samples: &[u32]| {
+            let masks = model.dropout_masks(step, samples);
+            assert_eq!(masks.len(), 1);
+            masks[0].shallow_clone()
+        };
+        let (first, turned) = (mask(3, &[7, 9]), mask(3, &[9, 7]));
+        assert_eq!(first.size(), [2, 256, 1, 1]);
+        assert_eq!(first.get(0), turned.get(1));
+        assert_ne!(first.get(0), first.get(1));
+        assert_ne!(first, mask(4, &[7, 9]));
+        let kept = first.mean(Kind::Float).double_value(&[]);
         assert!((0.8..1.2).contains(&kept), "{kept}");
     }
 
@@ -478,7 +493,8 @@ mod tests {
         let samples: Vec<u32> = (0..64).collect();
         let loss = |precision: &str| {
             let mut model = model(serde_json::json!({"epochs": 1, "precision": precision}));
-            let mode = Mode::Train { step: 0, samples: &samples, decay: 0.9 };
+            let masks = model.dropout_masks(0, &samples);
+            let mode = Mode::Train { masks: &masks, decay: 0.9 };
             let (loss, _) = model.gradient(&images, &labels, mode).unwrap();
             (loss.double_value(&[]), model.flat.gradient.norm().double_value(&[]))
         };

@@ -294,7 +294,8 @@ mod tests {
                 }
                 let (images, labels) = images(count);
                 let samples: Vec<u32> = (0..u32::from(count)).collect();
-                let mode = Mode::Train { step: 0, samples: &samples, decay: 0.9 };
+                let masks = model.dropout_masks(0, &samples);
+                let mode = Mode::Train { masks: &masks, decay: 0.9 };
                 let (loss, right) = model.gradient(&images, &labels, mode).unwrap();
                 let logits = model.logits(&images, Mode::Evaluate).unwrap();
                 [loss, right, model.flat.gradient.copy(), model.statistics.copy(), logits]
