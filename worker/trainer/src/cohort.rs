@@ -5,8 +5,7 @@
 //! A trial alone is a cohort of one.
 
 use crate::batch::Sent;
-use crate::checkpoint;
-use crate::crew::{Crew, Sharing, choose_sharing, choose_threads};
+use crate::crew::{Crew, choose_threads};
 use crate::device::{self, Lane};
 use crate::evaluation::evaluate;
 use crate::exchange::chief::Chief;
@@ -14,14 +13,18 @@ use crate::exchange::replica;
 use crate::gpu::trim_memory;
 use crate::member::{DeviceBatch, Member, as_f64};
 use crate::memory;
+use crate::saving::{save, save_each};
+use crate::sharing::{Sharing, share_gpu};
 use crate::speech::Speech;
 use anyhow::{Context, Result, ensure};
 use crossbeam_channel::Receiver;
 use images::{CACHE_BYTES, Dataset, StreamOptions, eval_stream, train_stream};
-use proto::link::{self, ExchangeRole, Order, Said, Start};
+use proto::link::{ExchangeRole, Order, Said, Start};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use sweeps::ids::Token;
 use sweeps::scheduler::{AttemptEnd, StopReason};
 use tch::Device;
 
@@ -73,7 +76,11 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
         speech.say(&Said::Log { token: None, text });
     }
     let count = start.members.len();
-    let sharing = speech.alive_while(|| share_gpu(&start.members, device, speech))?;
+    let sharing = speech.alive_while(|| share_gpu(&start.members, device, speech));
+    if let Err(error) = &sharing {
+        check_memory(count, error)?;
+    }
+    let sharing = sharing?;
     let mut members: Vec<Member> = Vec::new();
     for mut member in start.members {
         let token = member.token;
@@ -139,28 +146,6 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
         saved_at: Instant::now(),
     }
     .train()
-}
-
-/// Trials that are not shared with other replicas get streams of their own on a GPU, and steps kept as graphs, where that
-/// is faster. Nothing on a CPU.
-fn share_gpu(members: &[link::Member], device: Device, speech: &Speech) -> Result<Option<Sharing>> {
-    let Device::Cuda(gpu) = device else { return Ok(None) };
-    if members.iter().any(|member| member.exchange.is_some()) {
-        return Ok(None);
-    }
-    let all: Vec<_> = members.iter().collect();
-    let sharing = match choose_sharing(&all, gpu) {
-        Ok(sharing) => sharing,
-        Err(error) => {
-            check_memory(members.len(), &error)?;
-            return Err(error);
-        }
-    };
-    let streams = if sharing.streams { "a stream each" } else { "one stream" };
-    let steps = if sharing.graphs { "CUDA graphs" } else { "single launches" };
-    let text = format!("on the GPU with {streams} and {steps}: measured");
-    speech.say(&Said::Log { token: None, text });
-    Ok(Some(sharing))
 }
 
 struct Cohort<'a> {
@@ -381,7 +366,7 @@ impl Cohort<'_> {
         let together = as_f64(self.members.iter().map(Member::work).sum::<u64>().max(1));
         clocks.extend(self.chief.as_ref().map(Chief::end_epoch).unwrap_or_default());
         let mut measured = evaluated.into_iter().zip(shares);
-        let folder = self.folder.clone();
+        let mut due = BTreeMap::new();
         self.each_member(|member, speech| {
             let (evaluated, share) = measured.next().unwrap_or_default();
             let mut points = member.finish_epoch()?;
@@ -395,10 +380,11 @@ impl Cohort<'_> {
             speech.say(&Said::EpochFinished { token: member.token, epoch, duration_ms, points });
             let every = member.trial.checkpoint.every_epochs.max(1);
             if best || member.is_done() || epoch.is_multiple_of(every) {
-                save(member, &folder, best, speech)?;
+                due.insert(member.token, best);
             }
             Ok(())
         });
+        self.save(&due);
         self.saved_at = Instant::now();
         self.release();
         if let (Some(chief), Some(member)) = (&mut self.chief, self.members.first()) {
@@ -447,6 +433,14 @@ impl Cohort<'_> {
         Ok(())
     }
 
+    /// Saves those members, and says whether it is their best epoch.
+    fn save(&mut self, due: &BTreeMap<Token, bool>) {
+        let mut failed = save_each(&mut self.members, due, &self.folder, self.speech);
+        if !failed.is_empty() {
+            self.each_member(|member, _| failed.remove(&member.token).map_or(Ok(()), Err));
+        }
+    }
+
     fn end_members(&mut self, end: impl Fn(&Member) -> Option<AttemptEnd>) {
         let speech = self.speech;
         self.members.retain(|member| match end(member) {
@@ -492,12 +486,9 @@ impl Cohort<'_> {
         if !self.members.iter().any(due) {
             return;
         }
-        let folder = self.folder.clone();
         self.gather();
-        self.each_member(|member, speech| {
-            member.read_sums()?;
-            save(member, &folder, false, speech)
-        });
+        self.each_member(|member, _| member.read_sums());
+        self.save(&self.members.iter().map(|member| (member.token, false)).collect());
         self.release();
         self.saved_at = Instant::now();
     }
@@ -510,43 +501,6 @@ fn check_memory(count: usize, error: &anyhow::Error) -> Result<()> {
     let words = format!("{error:#}").lines().next().unwrap_or_default().to_owned();
     ensure!(count < 2 || !memory::is_short(error), "memory does not suffice for {count} trials at a time: {words}");
     Ok(())
-}
-
-fn save(member: &mut Member, folder: &std::path::Path, best: bool, speech: &Speech) -> Result<()> {
-    let Member { token, progress, .. } = member;
-    let name = format!("trial-{}-attempt-{}-step-{}.safetensors", token.trial, token.attempt, progress.step);
-    let path = folder.join(name);
-    let saved = speech.alive_while(|| save_when_there_is_room(member, &path, speech))?;
-    speech.say(&Said::CheckpointSaved {
-        token: member.token,
-        path,
-        epoch: member.progress.epochs_done,
-        step: member.progress.step,
-        bytes: saved.bytes,
-        sha256: saved.sha256,
-        best,
-    });
-    Ok(())
-}
-
-/// A full disk is waited for: nothing is lost, and the trial is not to blame.
-fn save_when_there_is_room(member: &Member, path: &std::path::Path, speech: &Speech) -> Result<checkpoint::Saved> {
-    let mut told = false;
-    loop {
-        let error = match checkpoint::save(path, &member.model, &member.trial, &member.progress) {
-            Ok(saved) => return Ok(saved),
-            Err(error) => error,
-        };
-        if !error.chain().filter_map(|cause| cause.downcast_ref()).any(link::is_full) {
-            return Err(error);
-        }
-        if !told {
-            let text = format!("the disk is full, and training waits until there is room: {error:#}");
-            speech.say(&Said::Log { token: Some(member.token), text });
-            told = true;
-        }
-        std::thread::sleep(link::FULL_PAUSE);
-    }
 }
 
 /// Of what a cohort took together, a member's part.

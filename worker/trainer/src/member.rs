@@ -4,6 +4,7 @@ use crate::batch::{send, send_tensor};
 use crate::checkpoint;
 use crate::device::Lane;
 use crate::gpu::{Graph, trim_memory};
+use crate::inputs::{Inputs, Kept};
 use crate::memory;
 use crate::model::{Mode, Model};
 use crate::optimizer;
@@ -127,51 +128,6 @@ pub struct Member {
     samples_per_epoch: u64,
     batch_norm_decay: f64,
     rule: Rule,
-}
-
-/// A step as a graph.
-#[derive(Debug)]
-enum Kept {
-    /// Not before a first step has been done without: libtorch makes choices in it, and takes memory.
-    Cold,
-    /// The next whole batch.
-    Warm,
-    /// Reads these inputs, wherever they were copied from.
-    Graph(Box<Inputs>, Graph),
-}
-
-/// What a step reads, on the device.
-#[derive(Debug)]
-struct Inputs {
-    /// u8, `[n, ρ, ρ, 3]`.
-    images: Tensor,
-    /// i64, `[n]`.
-    labels: Tensor,
-    masks: Vec<Tensor>,
-    /// f64, `[]`.
-    rate: Tensor,
-}
-
-impl Inputs {
-    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
-        [&self.images, &self.labels, &self.rate].into_iter().chain(&self.masks)
-    }
-
-    /// With tensors of its own, on this thread's stream.
-    fn copy(&self) -> Self {
-        Self {
-            images: self.images.copy(),
-            labels: self.labels.copy(),
-            masks: self.masks.iter().map(Tensor::copy).collect(),
-            rate: self.rate.copy(),
-        }
-    }
-
-    fn copy_from(&self, other: &Self) {
-        for (to, from) in self.tensors().zip(other.tensors()) {
-            to.shallow_clone().copy_(from);
-        }
-    }
 }
 
 /// A batch on the device.
