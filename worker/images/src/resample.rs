@@ -75,7 +75,7 @@ struct Taps {
     of: Vec<(usize, usize, usize)>,
     /// In 65,536ths.
     weights: Vec<u16>,
-    exact: Vec<f64>,
+    exact: Vec<[f64; 4]>,
     /// What they were made for: those of one plane of chroma are the other's too.
     made_for: Option<(Span, usize, usize)>,
 }
@@ -99,22 +99,33 @@ impl Taps {
             let last = limit as i64 - origin - 1;
             let from = floor(centre - reach + 0.5).clamp(-origin, last);
             let to = (floor(centre + reach + 0.5) - 1).clamp(from, last);
-            self.exact.clear();
-            self.exact.extend((from..=to).map(|at| (1.0 - (at as f64 + 0.5 - centre).abs() / reach).max(0.0)));
-            let sum: f64 = self.exact.iter().sum();
+            // By fours, because divisions are slow one by one.
+            let count = (to - from + 1) as usize;
+            self.exact.resize(count.div_ceil(4), [0.0; 4]);
+            let mut middle = from as f64 + 0.5;
+            for weights in &mut self.exact {
+                for (ahead, weight) in [0.0, 1.0, 2.0, 3.0].into_iter().zip(weights) {
+                    let inside = 1.0 - (middle + ahead - centre).abs() / reach;
+                    *weight = if inside > 0.0 { inside } else { 0.0 };
+                }
+                middle += 4.0;
+            }
+            self.exact.as_flattened_mut()[count..].fill(0.0);
+            let sum: f64 = self.exact.as_flattened().iter().sum();
             let begin = self.weights.len();
             if sum <= 0.0 {
                 self.weights.push(u16::MAX);
                 self.of.push(((from + origin) as usize, 1, begin));
                 continue;
             }
-            for weight in &mut self.exact {
-                *weight = *weight / sum * 65_536.0;
+            for weights in &mut self.exact {
+                *weights = weights.map(|weight| weight / sum * 65_536.0);
             }
+            let exact = self.exact.as_flattened();
             // None of no weight at the ends.
-            let skip = self.exact.iter().take_while(|weight| **weight < 0.5).count();
-            let trail = self.exact.iter().rev().take_while(|weight| **weight < 0.5).count();
-            let used = &self.exact[skip..self.exact.len() - trail];
+            let skip = exact.iter().take_while(|weight| **weight < 0.5).count();
+            let trail = exact.iter().rev().take_while(|weight| **weight < 0.5).count();
+            let used = &exact[skip..exact.len() - trail];
             let (mut left, mut most) = (65_536, (begin, 0));
             for weight in used {
                 let weight = ((weight + 0.5) as i64).min(65_535) as u16;
@@ -232,7 +243,13 @@ mod avx2 {
         for (at, line) in lines.iter_mut().enumerate() {
             *line = from.get(at * stride..)?.as_chunks().0.get(..out.len())?;
         }
+        let mut wide = [_mm256_setzero_si256(); COUNT];
+        for line in 0..COUNT {
+            wide[line] = _mm256_set1_epi16(weights[line].cast_signed());
+        }
         for (at, out) in out.iter_mut().enumerate() {
+            // Weights that are known before the loop would be made 32 bits wide there, and all products with them.
+            let weights = std::hint::black_box(&wide);
             let mut sum = [_mm256_setzero_si256(); 2];
             for line in 0..COUNT {
                 sum = add(sum, &lines[line][at], weights[line]);
@@ -247,7 +264,11 @@ mod avx2 {
         for (at, out) in out.iter_mut().enumerate() {
             let mut sum = [_mm256_setzero_si256(); 2];
             for (line, &weight) in weights.iter().enumerate() {
-                sum = add(sum, from.get(line * stride + at * CHUNK..)?.first_chunk()?, weight);
+                sum = add(
+                    sum,
+                    from.get(line * stride + at * CHUNK..)?.first_chunk()?,
+                    _mm256_set1_epi16(weight.cast_signed()),
+                );
             }
             *out = rounded(sum, round);
         }
@@ -257,11 +278,11 @@ mod avx2 {
     /// Adds bytes, each times a weight; first the lower eight of each sixteen, then the upper.
     #[target_feature(enable = "avx2")]
     #[inline]
-    fn add(sum: [__m256i; 2], bytes: &[u8; CHUNK], weight: u16) -> [__m256i; 2] {
+    fn add(sum: [__m256i; 2], bytes: &[u8; CHUNK], weight: __m256i) -> [__m256i; 2] {
         #[expect(unsafe_code, reason = "AVX2")]
         // SAFETY: both are 32 bytes, and any will do.
         let bytes = unsafe { std::mem::transmute::<[u8; CHUNK], __m256i>(*bytes) };
-        let (zero, weight) = (_mm256_setzero_si256(), _mm256_set1_epi16(weight.cast_signed()));
+        let zero = _mm256_setzero_si256();
         let (lower, upper) = (_mm256_unpacklo_epi8(zero, bytes), _mm256_unpackhi_epi8(zero, bytes));
         [
             _mm256_add_epi16(sum[0], _mm256_mulhi_epu16(lower, weight)),
