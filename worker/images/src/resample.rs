@@ -86,7 +86,7 @@ impl Taps {
         if self.made_for == wanted {
             return;
         }
-        self.made_for = wanted;
+        self.made_for = None;
         self.of.clear();
         self.weights.clear();
         // Whole pixels are set aside, so that no rounding depends on them.
@@ -140,6 +140,7 @@ impl Taps {
             self.weights[most.0] = left.clamp(0, 65_535) as u16;
             self.of.push(((from + origin) as usize + skip, used.len(), begin));
         }
+        self.made_for = wanted;
     }
 
     /// Source pixels from the first to the last.
@@ -201,7 +202,7 @@ fn sum(weights: &[u16], round: u16, from: &[u8], stride: usize, out: &mut [[u8; 
         for (line, &weight) in weights.iter().enumerate() {
             let bytes: &[u8; CHUNK] = from.get(line * stride + at * CHUNK..)?.first_chunk()?;
             for (sum, byte) in sum.iter_mut().zip(bytes) {
-                *sum = sum.wrapping_add((u32::from(*byte) * u32::from(weight) >> 8) as u16);
+                *sum = sum.wrapping_add(((u32::from(*byte) * u32::from(weight)) >> 8) as u16);
             }
         }
         *out = sum.map(|sum| (sum.saturating_add(round) >> 8) as u8);
@@ -354,4 +355,38 @@ fn turn_tile(tile: Tile) -> Tile {
 #[cfg(not(target_arch = "x86_64"))]
 fn turn_tile(tile: Tile) -> Tile {
     std::array::from_fn(|column| std::array::from_fn(|line| tile[line][column]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::{Rng, SeedableRng};
+
+    #[test]
+    fn sums_are_alike_with_and_without_avx2() {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let bytes: Vec<u8> = (0..12 * 100).map(|_| random.next_u32() as u8).collect();
+        for count in 1..10 {
+            let weights: Vec<u16> = (0..count).map(|_| (random.next_u32() % (65_536 / count)) as u16).collect();
+            let sums = |from: &[u8], fast: bool| {
+                let mut out = [[0; CHUNK]; 3];
+                sum(&weights, 130, from, 100, &mut out, fast).map(|()| out)
+            };
+            assert!(sums(&bytes, false).is_some());
+            assert_eq!(sums(&bytes, is_fast()), sums(&bytes, false), "{count}");
+            let short = &bytes[..count as usize * 100 - 5];
+            assert_eq!((sums(short, is_fast()), sums(short, false)), (None, None), "{count}");
+        }
+    }
+
+    #[test]
+    fn lines_become_columns() {
+        let from: Vec<u8> = (0..32 * 48).map(|at| (at % 251) as u8).collect();
+        let mut to = vec![0; 48 * 32];
+        turn(&from, 48, (32, 48), &mut to, 32).unwrap();
+        for (at, byte) in from.iter().enumerate() {
+            assert_eq!(to[at % 48 * 32 + at / 48], *byte, "{at}");
+        }
+    }
 }

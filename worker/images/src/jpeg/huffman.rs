@@ -361,8 +361,8 @@ mod tests {
             written.code(&code, symbol, 0);
         }
         written.bytes.extend([0; PADDING]);
-        let mut bits = Bits::new(&written.bytes);
+        let (mut bits, mut block) = (Bits::new(&written.bytes), Block::BLANK);
         assert_eq!(bits.difference(&table), Some(0));
-        assert_eq!(bits.coefficients::<true>(&table, &mut Block::BLANK), None);
+        assert_eq!(bits.coefficients::<true>(&table, &mut block), None);
     }
 }
