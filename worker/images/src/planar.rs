@@ -59,42 +59,26 @@ impl PlanarRenderer {
         out: &mut [u8],
     ) -> Result<(), String> {
         let side = resolution as usize;
+        let Turn { swap, mirror_x, mirror_y } = Turn::of(orientation);
+        let is_backwards = !swap && mirror_x != look.flip;
         for (plane, small) in planes.0.iter().zip(&mut self.small) {
             let (across, down) = (f64::from(plane.pixel.0), f64::from(plane.pixel.1));
             let across = Span { start: crop.left / across, size: crop.width / across };
             let down = Span { start: crop.top / down, size: crop.height / down };
-            let resized = self.resampler.resize(plane, across, down, side, small);
+            let resized = self.resampler.resize(plane, (across, down), side, is_backwards, small);
             resized.ok_or("it was decoded in too small a part")?;
         }
-        let Turn { swap, mirror_x, mirror_y } = Turn::of(orientation);
         let mix = Mix::of(look);
         let line = line_bytes(side);
-        let [luma, blue, red] = &mut self.small;
-        for (row, luma) in luma.chunks_exact_mut(line).enumerate().take(side) {
-            let luma = &mut luma[..side];
-            let is_backwards = !swap && mirror_x != look.flip;
-            let chroma = match planes.0.len() {
-                3 => {
-                    let range = row * line..row * line + side;
-                    Some([&mut blue[range.clone()], &mut red[range]])
-                }
-                _ => None,
-            };
+        let [luma, blue, red] = &self.small;
+        self.row.resize(side * 3, 0);
+        for row in 0..side {
+            let range = row * line..row * line + side;
             let at = if mirror_y { side - 1 - row } else { row };
-            if is_backwards {
-                luma.reverse();
-            }
-            self.row.resize(side * 3, 0);
             let target = if swap { &mut self.row[..] } else { &mut out[at * side * 3..][..side * 3] };
-            match chroma {
-                Some([blue, red]) => {
-                    if is_backwards {
-                        blue.reverse();
-                        red.reverse();
-                    }
-                    colour(&mix, luma, blue, red, target);
-                }
-                None => grey(&mix, luma, target),
+            match planes.0.len() {
+                3 => colour(&mix, &luma[range.clone()], &blue[range.clone()], &red[range], target),
+                _ => grey(&mix, &luma[range], target),
             }
             if swap {
                 let column = if look.flip { side - 1 - at } else { at };

@@ -15,14 +15,56 @@ const C_2_613: f32 = 2.613_126;
 /// Grey is in the middle; half more, so that cutting off rounds.
 const MIDDLE: f32 = 128.5;
 
-/// Coefficients by row, each times its step.
+/// The coefficients of a block.
 #[repr(align(32))]
-pub(super) struct Block(pub(super) [f32; 64]);
+pub(super) struct Block {
+    /// All but the first by row, then room for what lies beyond the end.
+    pub(super) rest: [i16; 256],
+    /// The first, times its step.
+    first: f32,
+}
 
-/// Steps in the order of the file, with the factors of the transform to `side` × `side` pixels.
-pub(super) fn steps(quantization: &[u16; 64], side: usize) -> [f32; 64] {
+/// Where a coefficient lies within a block, by its place in the file; all that are beyond the end at one place.
+const PLACES: [u8; 256] = {
+    let mut places = [64; 256];
+    let mut at = 0;
+    while at < 64 {
+        places[at] = ZIGZAG[at];
+        at += 1;
+    }
+    places
+};
+
+impl Block {
+    pub(super) const BLANK: Self = Self { rest: [0; 256], first: 0.0 };
+
+    /// Only a first coefficient.
+    #[inline(always)]
+    pub(super) fn begin(&mut self, first: f32) {
+        self.rest[..64].fill(0);
+        self.first = first;
+    }
+
+    /// Puts a coefficient at its place in the file, of 256; from 64 on nowhere.
+    #[inline(always)]
+    pub(super) fn put(&mut self, at: usize, value: i16) {
+        self.rest[usize::from(PLACES[at & 255])] = value;
+    }
+
+    /// A coefficient but the first, by row, times its step.
+    fn at(&self, at: usize, steps: &Steps) -> f32 {
+        if at == 0 { self.first } else { f32::from(self.rest[at]) * steps.0[at] }
+    }
+}
+
+/// Steps by row, with the factors of the transform.
+#[repr(align(32))]
+pub(super) struct Steps(pub(super) [f32; 64]);
+
+/// Steps of the transform to `side` × `side` pixels; `quantization` is in the order of the file.
+pub(super) fn steps(quantization: &[u16; 64], side: usize) -> Steps {
     let mut steps = [0.0; 64];
-    for ((step, quantization), at) in steps.iter_mut().zip(quantization).zip(ZIGZAG) {
+    for (quantization, at) in quantization.iter().zip(ZIGZAG) {
         let (row, column) = (usize::from(at) / 8, usize::from(at) % 8);
         let factor = if side == 8 {
             SCALES[row] * SCALES[column] / 8.0
@@ -30,9 +72,9 @@ pub(super) fn steps(quantization: &[u16; 64], side: usize) -> [f32; 64] {
             let half = |frequency: usize| if frequency == 0 { std::f64::consts::FRAC_1_SQRT_2 } else { 1.0 };
             half(row) * half(column) / 4.0
         };
-        *step = (f64::from(*quantization) * factor) as f32;
+        steps[usize::from(at)] = (f64::from(*quantization) * factor) as f32;
     }
-    steps
+    Steps(steps)
 }
 
 macro_rules! one_dimension {
@@ -60,15 +102,15 @@ pub(super) type Columns = [[u8; 8]; 8];
 
 /// All 8 × 8 pixels.
 #[inline(always)]
-pub(super) fn whole(block: &Block, fast: bool) -> Columns {
+pub(super) fn whole(block: &Block, steps: &Steps, fast: bool) -> Columns {
     #[cfg(target_arch = "x86_64")]
     if fast {
         #[expect(unsafe_code, reason = "AVX2")]
         // SAFETY: `fast` is what `is_fast` says: the processor has AVX2.
-        return unsafe { avx2::whole(block) };
+        return unsafe { avx2::whole(block, steps) };
     }
     let _ = fast;
-    plain(block)
+    plain(block, steps)
 }
 
 /// Whether the processor has what the fast way needs.
@@ -93,15 +135,15 @@ fn times(a: Eight, by: f32) -> Eight {
     a.map(|value| value * by)
 }
 
-fn plain(block: &Block) -> Columns {
-    let rows: [Eight; 8] = std::array::from_fn(|row| std::array::from_fn(|column| block.0[row * 8 + column]));
+fn plain(block: &Block, steps: &Steps) -> Columns {
+    let rows: [Eight; 8] = std::array::from_fn(|row| std::array::from_fn(|column| block.at(row * 8 + column, steps)));
     let rows = one_dimension!(rows, add, sub, times);
     let turned: [Eight; 8] = std::array::from_fn(|column| std::array::from_fn(|row| rows[row][column]));
     one_dimension!(turned, add, sub, times).map(|column| column.map(|value| (value + MIDDLE) as u8))
 }
 
 /// `side` × `side` pixels, 4, 2 or 1, from as many coefficients: columns of `side` bytes.
-pub(super) fn small(block: &Block, side: usize) -> Columns {
+pub(super) fn small(block: &Block, steps: &Steps, side: usize) -> Columns {
     let mut wave = [[0.0_f32; 4]; 4];
     for (place, wave) in wave.iter_mut().enumerate().take(side) {
         for (frequency, value) in wave.iter_mut().enumerate().take(side) {
@@ -111,7 +153,7 @@ pub(super) fn small(block: &Block, side: usize) -> Columns {
     let mut half = [[0.0_f32; 4]; 4];
     for (y, line) in half.iter_mut().enumerate().take(side) {
         for (column, value) in line.iter_mut().enumerate().take(side) {
-            *value = (0..side).map(|row| block.0[row * 8 + column] * wave[y][row]).sum();
+            *value = (0..side).map(|row| block.at(row * 8 + column, steps) * wave[y][row]).sum();
         }
     }
     let mut columns = Columns::default();
@@ -126,16 +168,17 @@ pub(super) fn small(block: &Block, side: usize) -> Columns {
 
 /// A block of a single value, whatever its side.
 pub(super) fn flat(block: &Block) -> Columns {
-    [[(block.0[0] + MIDDLE) as u8; 8]; 8]
+    [[(block.first + MIDDLE) as u8; 8]; 8]
 }
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
-    use super::{Block, C_1_082, C_1_847, C_2_613, Columns, MIDDLE, ROOT_2};
+    use super::{Block, C_1_082, C_1_847, C_2_613, Columns, MIDDLE, ROOT_2, Steps};
     use std::arch::x86_64::{
-        __m256, __m256i, _mm256_add_ps, _mm256_cvttps_epi32, _mm256_extract_epi64, _mm256_min_ps, _mm256_mul_ps,
-        _mm256_packs_epi32, _mm256_packus_epi16, _mm256_permute2f128_ps, _mm256_permutevar8x32_epi32, _mm256_set1_ps,
-        _mm256_setr_epi32, _mm256_setr_ps, _mm256_shuffle_ps, _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+        __m256, __m256i, _mm_setr_epi16, _mm256_add_ps, _mm256_blend_ps, _mm256_cvtepi16_epi32, _mm256_cvtepi32_ps,
+        _mm256_cvttps_epi32, _mm256_extract_epi64, _mm256_min_ps, _mm256_mul_ps, _mm256_packs_epi32,
+        _mm256_packus_epi16, _mm256_permute2f128_ps, _mm256_permutevar8x32_epi32, _mm256_set1_ps, _mm256_setr_epi32,
+        _mm256_setr_ps, _mm256_shuffle_ps, _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
     };
 
     #[target_feature(enable = "avx2")]
@@ -144,13 +187,16 @@ mod avx2 {
     }
 
     #[target_feature(enable = "avx2")]
-    pub(super) fn whole(block: &Block) -> Columns {
-        let rows = block.0.as_chunks::<8>().0;
+    pub(super) fn whole(block: &Block, steps: &Steps) -> Columns {
+        let (rest, steps) = (block.rest.as_chunks::<8>().0, steps.0.as_chunks::<8>().0);
         let load = |at: usize| {
-            let [a, b, c, d, e, f, g, h] = rows[at];
-            _mm256_setr_ps(a, b, c, d, e, f, g, h)
+            let [a, b, c, d, e, f, g, h] = rest[at];
+            let row = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_setr_epi16(a, b, c, d, e, f, g, h)));
+            let [a, b, c, d, e, f, g, h] = steps[at];
+            _mm256_mul_ps(row, _mm256_setr_ps(a, b, c, d, e, f, g, h))
         };
-        let rows = [load(0), load(1), load(2), load(3), load(4), load(5), load(6), load(7)];
+        let first = _mm256_blend_ps::<1>(load(0), _mm256_set1_ps(block.first));
+        let rows = [first, load(1), load(2), load(3), load(4), load(5), load(6), load(7)];
         let rows = one_dimension!(rows, _mm256_add_ps, _mm256_sub_ps, times);
         let turned = turn(rows);
         let columns = one_dimension!(turned, _mm256_add_ps, _mm256_sub_ps, times);
@@ -248,11 +294,12 @@ mod tests {
             }
             for side in [8, 4, 2, 1] {
                 let steps = steps(&[1; 64], side);
-                let mut block = Block([0.0; 64]);
-                for (step, at) in steps.iter().zip(ZIGZAG) {
-                    block.0[usize::from(at)] = f32::from(coefficients[usize::from(at)]) * step;
+                let mut block = Block::BLANK;
+                block.begin(f32::from(coefficients[0]) * steps.0[0]);
+                for (at, place) in ZIGZAG.into_iter().enumerate() {
+                    block.put(at, coefficients[usize::from(place)]);
                 }
-                let columns = if side == 8 { plain(&block) } else { small(&block, side) };
+                let columns = if side == 8 { plain(&block, &steps) } else { small(&block, &steps, side) };
                 for (x, column) in columns.iter().enumerate().take(side) {
                     for (y, pixel) in column.iter().enumerate().take(side) {
                         let wanted = defined(&coefficients, side, x, y);
@@ -260,7 +307,7 @@ mod tests {
                     }
                 }
                 if side == 8 {
-                    assert_eq!(whole(&block, is_fast()), columns);
+                    assert_eq!(whole(&block, &steps, is_fast()), columns);
                 }
                 if case % 10 == 0 {
                     assert_eq!(flat(&block)[0][0], columns[0][0], "{side}");

@@ -1,16 +1,16 @@
 //! The scan: from bits to coefficients to pixels.
 
 use super::NotOurs;
-use super::header::{Header, Tables, ZIGZAG};
-use super::huffman::{Bits, PADDING, Table};
-use super::idct::{self, Block};
+use super::header::{Header, Tables};
+use super::huffman::{Bits, END, PADDING, Table};
+use super::idct::{self, Block, Steps};
 use super::planes::{Plane, Planes, Region};
 
 /// What a component needs to be decoded.
 struct Coder<'a> {
     dc: &'a Table,
     ac: &'a Table,
-    steps: [f32; 64],
+    steps: Steps,
     /// The last block's first coefficient.
     last: i32,
     across: u32,
@@ -28,9 +28,9 @@ pub(super) fn decode(
     planes: &mut Planes,
 ) -> Result<(), NotOurs> {
     let side = region.side as usize;
-    let mut coders = coders(header, tables, side).ok_or(NotOurs)?;
+    let coders = coders(header, tables, side).ok_or(NotOurs)?;
     let (mcus_across, mcus_down) = header.mcus();
-    let mut rest = file.get(header.scan..).unwrap_or_default();
+    let rest = file.get(header.scan..).unwrap_or_default();
     // A block takes two bits at least: a small file cannot claim to be a large image.
     let blocks: u64 = coders.iter().map(|coder| u64::from(coder.across * coder.down)).sum();
     if u64::from(mcus_across) * u64::from(mcus_down) * blocks > rest.len() as u64 * 4 {
@@ -40,22 +40,56 @@ pub(super) fn decode(
     for (plane, component) in planes.0.iter_mut().zip(&header.components) {
         plane.prepare(header, component, region);
     }
-    let fast = idct::is_fast();
-    rest = unstuff(rest, interval);
+    let rows = if whole_scan { mcus_down } else { region.down.end };
+    read(Scan { header, region, rows, rest, interval, coders }, planes).ok_or(NotOurs)
+}
+
+/// What is to be read.
+struct Scan<'a> {
+    header: &'a Header,
+    region: &'a Region,
+    /// MCUs down that are read.
+    rows: u32,
+    rest: &'a [u8],
+    interval: &'a mut Vec<u8>,
+    coders: Vec<Coder<'a>>,
+}
+
+fn read(scan: Scan<'_>, planes: &mut Planes) -> Option<()> {
+    #[cfg(target_arch = "x86_64")]
+    if idct::is_fast() && is_x86_feature_detected!("bmi2") {
+        #[target_feature(enable = "avx2,bmi2")]
+        fn fast(scan: Scan<'_>, planes: &mut Planes) -> Option<()> {
+            read_plain(scan, planes, true)
+        }
+        #[expect(unsafe_code, reason = "AVX2")]
+        // SAFETY: the processor was just asked for AVX2 and BMI2.
+        return unsafe { fast(scan, planes) };
+    }
+    read_plain(scan, planes, false)
+}
+
+#[inline(always)]
+fn read_plain(scan: Scan<'_>, planes: &mut Planes, fast: bool) -> Option<()> {
+    let Scan { header, region, rows, rest, interval, mut coders } = scan;
+    let side = region.side as usize;
+    let (mcus_across, _) = header.mcus();
+    let mut rest = unstuff(rest, interval);
     let mut bits = Bits::new(interval);
     let mut until_restart = header.restart_interval;
-    let mut block = Block([0.0; 64]);
-    let rows = if whole_scan { mcus_down } else { region.down.end };
+    let mut block = Block::BLANK;
     for row in 0..rows {
         for column in 0..mcus_across {
             if header.restart_interval > 0 {
                 if until_restart == 0 {
                     if bits.is_over() {
-                        return Err(NotOurs);
+                        return None;
                     }
-                    rest = unstuff(after_restart(rest).ok_or(NotOurs)?, interval);
+                    rest = unstuff(after_restart(rest)?, interval);
                     bits = Bits::new(interval);
-                    coders.iter_mut().for_each(|coder| coder.last = 0);
+                    for coder in &mut coders {
+                        coder.last = 0;
+                    }
                     until_restart = header.restart_interval;
                 }
                 until_restart -= 1;
@@ -63,7 +97,8 @@ pub(super) fn decode(
             if !region.down.contains(&row) || !region.across.contains(&column) {
                 for coder in &mut coders {
                     for _ in 0..coder.across * coder.down {
-                        pass_over(&mut bits, coder).ok_or(NotOurs)?;
+                        coder.last = coder.last.wrapping_add(bits.difference(coder.dc)?);
+                        bits.coefficients::<false>(coder.ac, &mut block)?;
                     }
                 }
                 continue;
@@ -73,23 +108,25 @@ pub(super) fn decode(
                 let (across, down) = (coder.across as usize, coder.down as usize);
                 for y in 0..down {
                     for x in 0..across {
-                        let last = read(&mut bits, coder, &mut block).ok_or(NotOurs)?;
-                        let columns = match (last, side) {
-                            (0, _) => idct::flat(&block),
-                            (_, 8) => idct::whole(&block, fast),
-                            (_, _) => idct::small(&block, side),
+                        coder.last = coder.last.wrapping_add(bits.difference(coder.dc)?);
+                        block.begin(coder.last as f32 * coder.steps.0[0]);
+                        let end = bits.coefficients::<true>(coder.ac, &mut block)?;
+                        let columns = match (end, side) {
+                            (END, _) => idct::flat(&block),
+                            (_, 8) => idct::whole(&block, &coder.steps, fast),
+                            (_, _) => idct::small(&block, &coder.steps, side),
                         };
                         let at = (mcu_x * across + x) * side * plane.stride + (mcu_y * down + y) * side;
-                        put(&columns, side, &mut plane.bytes, at, plane.stride).ok_or(NotOurs)?;
+                        put(&columns, side, &mut plane.bytes, at, plane.stride)?;
                     }
                 }
             }
         }
         if bits.is_over() {
-            return Err(NotOurs);
+            return None;
         }
     }
-    Ok(())
+    Some(())
 }
 
 fn coders<'a>(header: &Header, tables: &'a Tables, side: usize) -> Option<Vec<Coder<'a>>> {
@@ -133,51 +170,6 @@ fn after_restart(bytes: &[u8]) -> Option<&[u8]> {
         [0xFF, 0xD0..=0xD7, after @ ..] => Some(after),
         _ => None,
     }
-}
-
-/// Reads a block. The last coefficient that is not 0, in the order of the file.
-#[inline(always)]
-fn read(bits: &mut Bits<'_>, coder: &mut Coder<'_>, block: &mut Block) -> Option<usize> {
-    block.0 = [0.0; 64];
-    let (_, difference) = bits.next(coder.dc)?;
-    coder.last = coder.last.wrapping_add(difference);
-    block.0[0] = coder.last as f32 * coder.steps[0];
-    let (mut at, mut last) = (1, 0);
-    while at < 64 {
-        let (symbol, value) = bits.next(coder.ac)?;
-        if value == 0 {
-            match symbol {
-                0 => break,
-                0xF0 => at += 16,
-                _ => return None,
-            }
-            continue;
-        }
-        at += usize::from(symbol >> 4);
-        let (place, step) = (ZIGZAG.get(at)?, coder.steps.get(at)?);
-        block.0[usize::from(*place & 63)] = value as f32 * step;
-        last = at;
-        at += 1;
-    }
-    (at <= 64).then_some(last)
-}
-
-/// Reads a block whose pixels are not wanted.
-#[inline(always)]
-fn pass_over(bits: &mut Bits<'_>, coder: &mut Coder<'_>) -> Option<()> {
-    let (_, difference) = bits.next(coder.dc)?;
-    coder.last = coder.last.wrapping_add(difference);
-    let mut at = 1;
-    while at < 64 {
-        let (symbol, _) = bits.next(coder.ac)?;
-        match symbol {
-            0 => break,
-            0xF0 => at += 16,
-            _ if symbol & 15 == 0 => return None,
-            _ => at += usize::from(symbol >> 4) + 1,
-        }
-    }
-    (at <= 64).then_some(())
 }
 
 /// Puts a block in its place.
