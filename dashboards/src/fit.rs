@@ -8,8 +8,9 @@ pub struct Fit {
     pub slope: f64,
     /// Accuracy at 1 Mult-Add: where the line begins, without a meaning of its own.
     pub intercept: f64,
-    /// Share of the accuracies' variance that the line explains, 0 to 1; 1 where they do not vary.
-    pub r_squared: f64,
+    /// Share of the accuracies' variance that the line explains, 0 to 1. None where they do not vary: there is nothing to
+    /// explain.
+    pub r_squared: Option<f64>,
     /// Accuracy minus the line, of each point in the order given.
     pub residuals: Vec<f64>,
 }
@@ -47,7 +48,9 @@ pub fn log_linear(points: &[(f64, f64)]) -> Option<Fit> {
         logs.iter().zip(points).map(|(log, (_, value))| value - mean - slope * (log - mean_log)).collect();
     let total: f64 = points.iter().map(|(_, value)| (value - mean).powi(2)).sum();
     let left: f64 = residuals.iter().map(|residual| residual.powi(2)).sum();
-    let r_squared = if total > 0.0 { (1.0 - left / total).clamp(0.0, 1.0) } else { 1.0 };
+    // Equal accuracies leave what their mean was rounded by.
+    let rounding = count * (f64::EPSILON * mean).powi(2);
+    let r_squared = (total > rounding).then(|| (1.0 - left / total).clamp(0.0, 1.0));
     Some(Fit { slope, intercept, r_squared, residuals })
 }
 
@@ -66,7 +69,7 @@ mod tests {
         let fit = log_linear(&points).unwrap();
         near(fit.slope, 0.07, 1e-12);
         near(fit.intercept, 0.1, 1e-12);
-        near(fit.r_squared, 1.0, 1e-12);
+        near(fit.r_squared.unwrap(), 1.0, 1e-12);
         near(fit.at(1e8), 0.66, 1e-12);
         assert!(fit.residuals.iter().all(|residual| residual.abs() < 1e-12), "{:?}", fit.residuals);
     }
@@ -81,15 +84,18 @@ mod tests {
         let fit = log_linear(&points).unwrap();
         near(fit.slope, 0.5001, 5e-5);
         near(fit.intercept, 3.0001, 5e-5);
-        near(fit.r_squared, 0.6665, 5e-5);
+        near(fit.r_squared.unwrap(), 0.6665, 5e-5);
         near(fit.residuals.iter().sum::<f64>(), 0.0, 1e-9);
         near(fit.residuals[0], 8.04 - 3.0001 - 5.001, 1e-3);
     }
 
     #[test]
-    fn equal_accuracies_are_a_level_line() {
-        let fit = log_linear(&[(1e6, 0.5), (1e7, 0.5), (1e8, 0.5)]).unwrap();
-        assert_eq!((fit.slope, fit.r_squared), (0.0, 1.0));
+    fn equal_accuracies_are_a_level_line_that_explains_nothing() {
+        for value in [0.5, 0.1, 0.93] {
+            let fit = log_linear(&[(1e6, value), (1e7, value), (1e8, value)]).unwrap();
+            near(fit.slope, 0.0, 1e-15);
+            assert_eq!(fit.r_squared, None, "{value}");
+        }
     }
 
     #[test]

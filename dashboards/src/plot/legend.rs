@@ -73,7 +73,7 @@ pub(super) fn draw(drawing: &mut Drawing, legend: &Legend<'_>, left: f64, top: f
     if let Some(fit) = legend.fit {
         let at = pen.mark();
         pen.drawing.dashes((at.0 - 14.0, at.1), (at.0 + 14.0, at.1), 2.2, INK);
-        pen.row(&format!("fit, R² = {:.3}", fit.r_squared));
+        pen.row(&fit.r_squared.map_or("fit".to_owned(), |share| format!("fit, R² = {share:.3}")));
         pen.row(&format!("{} points", format::points(fit.slope)));
         pen.y -= 6.0;
         pen.row("for 10 × Mult-Adds");

@@ -326,7 +326,8 @@ impl TradeoffView<'_> {
         match &points.fit {
             Some(fit) if self.state.fit => {
                 let unit = if self.state.value == Measure::Loss { "" } else { " points" };
-                Line::from(span(format!("fit: {:+.2}{unit} per ten-fold, R² {:.3}", fit.slope, fit.r_squared), style))
+                let share = fit.r_squared.map_or_else(String::new, |share| format!(", R² {share:.3}"));
+                Line::from(span(format!("fit: {:+.2}{unit} per ten-fold{share}", fit.slope), style))
             }
             _ => Line::default(),
         }

@@ -159,7 +159,7 @@ fn front_fit_and_who_dominates() {
         }
     }
     let fit = points.fit.as_ref().unwrap();
-    assert!(fit.r_squared > 0.5 && fit.slope > 0.0);
+    assert!(fit.r_squared > Some(0.5) && fit.slope > 0.0);
     // By loss less is better.
     let by_loss = Points::new(watch.model(), Cost::Parameters, Measure::Loss);
     let values: Vec<f64> = by_loss.front.iter().map(|place| by_loss.points[*place].value.unwrap()).collect();
