@@ -6,7 +6,7 @@
 
 use crate::batch::Sent;
 use crate::crew::{Crew, choose_threads};
-use crate::device::{self, Lane};
+use crate::device::{self, Lane, words};
 use crate::evaluation::evaluate;
 use crate::exchange::chief::Chief;
 use crate::exchange::replica;
@@ -77,10 +77,16 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
     }
     let count = start.members.len();
     let sharing = speech.alive_while(|| share_gpu(&start.members, device, speech));
-    if let Err(error) = &sharing {
-        check_memory(count, error)?;
-    }
-    let sharing = sharing?;
+    let sharing = match sharing {
+        Ok(sharing) => sharing,
+        Err(error) => {
+            check_memory(count, &error)?;
+            for token in tokens {
+                speech.say(&ended(token, AttemptEnd::Failed { reason: words(&error) }));
+            }
+            return Ok(());
+        }
+    };
     let mut members: Vec<Member> = Vec::new();
     for mut member in start.members {
         let token = member.token;
@@ -109,7 +115,7 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
             }
             Err(error) => {
                 check_memory(count, &error)?;
-                speech.say(&ended(token, AttemptEnd::Failed { reason: format!("{error:#}") }));
+                speech.say(&ended(token, AttemptEnd::Failed { reason: words(&error) }));
             }
         }
     }
@@ -253,7 +259,7 @@ impl Cohort<'_> {
                 Ok(sent) => sent,
                 Err(error) => {
                     check_memory(self.members.len(), &error)?;
-                    self.end_all(&format!("{error:#}"));
+                    self.end_all(&words(&error));
                     return Ok(None);
                 }
             };
@@ -292,7 +298,7 @@ impl Cohort<'_> {
                         true
                     }
                     Err(error) => {
-                        speech.say(&ended(member.token, AttemptEnd::Failed { reason: format!("{error:#}") }));
+                        speech.say(&ended(member.token, AttemptEnd::Failed { reason: words(&error) }));
                         false
                     }
                 }
@@ -349,7 +355,7 @@ impl Cohort<'_> {
             }
             Err(error) => {
                 check_memory(self.members.len(), &error)?;
-                self.end_all(&format!("{error:#}"));
+                self.end_all(&words(&error));
                 return Ok(());
             }
         };
@@ -416,7 +422,7 @@ impl Cohort<'_> {
         self.members.retain_mut(|member| match member.lane().run(|| work(member, speech)).flatten() {
             Ok(()) => true,
             Err(error) => {
-                speech.say(&ended(member.token, AttemptEnd::Failed { reason: format!("{error:#}") }));
+                speech.say(&ended(member.token, AttemptEnd::Failed { reason: words(&error) }));
                 false
             }
         });
@@ -497,9 +503,11 @@ impl Cohort<'_> {
 /// Where memory does not suffice for several at a time, the process ends: the coordinator blames nobody, and lets half
 /// of them go on together.
 fn check_memory(count: usize, error: &anyhow::Error) -> Result<()> {
-    // What follows libtorch's first line is its call stack.
-    let words = format!("{error:#}").lines().next().unwrap_or_default().to_owned();
-    ensure!(count < 2 || !memory::is_short(error), "memory does not suffice for {count} trials at a time: {words}");
+    ensure!(
+        count < 2 || !memory::is_short(error),
+        "memory does not suffice for {count} trials at a time: {}",
+        words(error)
+    );
     Ok(())
 }
 

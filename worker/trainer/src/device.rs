@@ -2,6 +2,7 @@
 
 use crate::gpu::Stream;
 use anyhow::{Context, Result, anyhow, bail};
+use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -40,16 +41,48 @@ impl Lane {
     }
 }
 
+thread_local! {
+    /// Whether a panic of this thread is caught by [`caught`].
+    static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Does work of which tch makes panics where libtorch has errors: `one + &other` cannot give any. Too little memory is to be
 /// told like all else.
 ///
 /// # Errors
 /// What the panic said.
 pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+    let before = IS_CAUGHT.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    IS_CAUGHT.set(before);
+    done.map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         anyhow!("{}", text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words"))
     })
+}
+
+/// Panics that become errors are not told as panics too.
+pub fn keep_caught_panics_quiet() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !IS_CAUGHT.get() {
+            tell(panic);
+        }
+    }));
+}
+
+/// What an error says, without what libtorch and tch put around it: the place in the code, the call stack.
+#[must_use]
+pub fn words(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    // Of a panic the text is quoted.
+    let stacks = ["\nException raised from ", "\\nException raised from ", "\nframe #0: ", "\\nframe #0: "];
+    let end = stacks.iter().filter_map(|stack| text.find(stack)).min().unwrap_or(text.len());
+    text[..end].replacen("called `Result::unwrap()` on an `Err` value: Torch(\"", "", 1).replacen(
+        "Internal torch error: ",
+        "",
+        1,
+    )
 }
 
 /// The device of a start order: `cpu` or `cuda:N`.
@@ -96,4 +129,24 @@ fn load_cuda() -> Result<()> {
         bail!("cannot load {}: {why}", library.display());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::{Kind, Tensor};
+
+    #[test]
+    fn what_libtorch_says_is_told_without_its_call_stack() {
+        let large = || Tensor::empty([1 << 50], (Kind::Float, Device::Cpu));
+        let panicked = caught(large).unwrap_err();
+        let refused = Tensor::f_empty([1 << 50], (Kind::Float, Device::Cpu)).map_err(anyhow::Error::from).unwrap_err();
+        for error in [panicked, refused] {
+            assert!(format!("{error:#}").contains("frame #0"));
+            let words = words(&error.context("a step"));
+            assert!(words.starts_with("a step: ") && words.contains("memory"), "{words}");
+            assert!(!words.contains("frame") && !words.contains("unwrap"), "{words}");
+        }
+        assert_eq!(words(&anyhow!("one\ntwo")), "one\ntwo");
+    }
 }

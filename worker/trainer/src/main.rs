@@ -20,10 +20,11 @@ fn main() -> ExitCode {
         eprintln!("alpharho-trainer is started by alpharho-worker, which writes its orders to standard input");
         return code(EXIT_ORDERS);
     }
+    trainer::device::keep_caught_panics_quiet();
     match train(&speech::listen(EXIT_ORPHAN)) {
         Ok(()) => code(EXIT_DONE),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", trainer::device::words(&error));
             ExitCode::FAILURE
         }
     }

@@ -197,7 +197,9 @@ fn a_gpu_without_memory_blames_nobody_but_a_trial_alone() {
     assert!(together.errors.contains("memory does not suffice for 4 trials at a time"), "{}", together.errors);
     assert!(together.said.iter().all(|said| !matches!(said, Said::Ended { .. })));
     let alone = train(folder.path(), &trials[1..2], "cuda:0", "launches", 2_000_000);
-    assert!(format!("{:?}{}", alone.said, alone.errors).contains("CUDA out of memory"), "{}", alone.errors);
+    let AttemptEnd::Failed { reason } = end(&alone.said, 1) else { panic!("{:?} {}", alone.said, alone.errors) };
+    assert!(reason.contains("CUDA out of memory") && !reason.contains("Exception"), "{reason}");
+    assert!(!(together.errors + &alone.errors).contains("panicked"));
 }
 
 /// That the tests above would see it.

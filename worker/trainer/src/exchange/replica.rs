@@ -1,6 +1,7 @@
 //! A replica that is not the chief: trains on what it is handed, until all is done or it is asked to stop.
 
 use super::hand::Hand;
+use crate::device::words;
 use crate::member::Member;
 use crate::speech::Speech;
 use access::Credentials;
@@ -24,7 +25,7 @@ pub(crate) fn end(trained: Result<AttemptEnd>, member: &Member, speech: &Speech)
             speech.say(&Said::Log { token: Some(member.token), text });
             AttemptEnd::Stopped
         }
-        None => AttemptEnd::Failed { reason: format!("{error:#}") },
+        None => AttemptEnd::Failed { reason: words(&error) },
     })
 }
 
