@@ -32,7 +32,7 @@ impl Lane {
     /// Has this thread's work go there while `work` runs.
     ///
     /// # Errors
-    /// When there is no such GPU any more; what libtorch said when `work` panicked, see [`caught`].
+    /// When there is no such GPU any more; what libtorch said when `work` panicked.
     pub fn run<T>(self, work: impl FnOnce() -> T) -> Result<T> {
         match self.stream {
             Some(stream) => stream.run(|| caught(work))?,

@@ -85,7 +85,7 @@ pub(crate) fn share_gpu(members: &[link::Member], device: Device, speech: &Speec
     Ok(Some(sharing))
 }
 
-/// Names a way of [`WAYS`] that is to be taken without measuring others: where one makes trouble, or in tests.
+/// Names a way that is to be taken without measuring others: where one makes trouble, or in tests.
 pub const GPU_SHARING: &str = "ALPHARHO_GPU_SHARING";
 
 /// Whether members have streams of their own, and whether steps are kept as graphs. What is more complicated comes later,
