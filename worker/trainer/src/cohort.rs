@@ -45,15 +45,18 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
     };
     let mut crew = Crew::new(device, threads);
     let tokens: Vec<_> = start.members.iter().map(|member| member.token).collect();
+    let fail_all = |reason: &str| {
+        for token in &tokens {
+            speech.say(&ended(*token, AttemptEnd::Failed { reason: reason.to_owned() }));
+        }
+    };
     // Half of what there is; networks, the system's file cache and other slots have the rest.
     let share = memory::available().map_or(CACHE_BYTES, |bytes| bytes / 2 / u64::from(start.slots.max(1)));
     let opened = speech.alive_while(|| Dataset::open_with(&first.data, &start.data, share, share));
     let dataset = match opened {
         Ok(dataset) => Arc::new(dataset),
         Err(error) => {
-            for token in tokens {
-                speech.say(&ended(token, AttemptEnd::Failed { reason: error.to_string() }));
-            }
+            fail_all(&error.to_string());
             return Ok(());
         }
     };
@@ -76,14 +79,11 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
         speech.say(&Said::Log { token: None, text });
     }
     let count = start.members.len();
-    let sharing = speech.alive_while(|| share_gpu(&start.members, device, speech));
-    let sharing = match sharing {
+    let sharing = match speech.alive_while(|| share_gpu(&start.members, device, speech)) {
         Ok(sharing) => sharing,
         Err(error) => {
             check_memory(count, &error)?;
-            for token in tokens {
-                speech.say(&ended(token, AttemptEnd::Failed { reason: words(&error) }));
-            }
+            fail_all(&words(&error));
             return Ok(());
         }
     };

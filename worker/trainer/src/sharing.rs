@@ -127,8 +127,8 @@ fn choose_sharing(members: &[&link::Member], gpu: usize) -> Result<Sharing> {
             // What cannot be done is not chosen.
             Err(error) => problem = Some(error),
         }
-        trim_memory()?;
     }
+    trim_memory()?;
     match (best, problem) {
         (Some((_, sharing)), _) => {
             let (left, _) = Stream::first(gpu).memory()?;
