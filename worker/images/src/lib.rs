@@ -7,7 +7,7 @@
 //! for batch in train_stream(&dataset, options) {                       // or eval_stream(&dataset, options)
 //!     let batch: Batch = batch?;                                       // DataError ends the trial
 //!     for warning in &batch.warnings { .. }                            // "skipped broken image x.jpg: .."
-//!     batch.images[0].bytes   // Vec<u8>, NHWC [n, ρ, ρ, 3], ρ = batch.images[0].resolution
+//!     batch.images[0].bytes   // Buffer (of u8), NHWC [n, ρ, ρ, 3], ρ = batch.images[0].resolution
 //!     batch.labels            // Vec<i64>, n
 //!     batch.indices           // Vec<u32>, n: which samples, for dropout masks of (seed, step, sample)
 //!     batch.next              // resume with from_sample: batch.next
@@ -26,7 +26,9 @@
 //! Alpha is dropped, as torchvision's `ImageFolder` drops it: the colour stored under it is kept. Images of
 //! 16 bits a channel are scaled to 8.
 
+mod buffer;
 mod cache;
+mod colour;
 mod dataset;
 mod decode;
 mod draw;
@@ -40,10 +42,13 @@ mod resample;
 mod show;
 mod sources;
 mod stream;
+mod taps;
+mod turn;
 
 #[cfg(test)]
 mod tests;
 
+pub use buffer::Buffer;
 pub use dataset::{CACHE_BYTES, Dataset, ENCODED_BYTES_MAX, Sample, Set, Side};
 pub use decode::{Decoded, decode};
 pub use draw::{Augmentation, Rect, augmentation, epoch_order, evaluation};

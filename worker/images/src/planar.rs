@@ -1,8 +1,10 @@
 //! Luma and chroma of a part of an image → ρ × ρ × 3 bytes.
 
+use crate::colour::{Mix, colour, grey};
 use crate::draw::{Augmentation, Rect};
 use crate::jpeg::{Planes, is_on_its_side};
-use crate::resample::{Resampler, Span, line_bytes};
+use crate::resample::{Resampler, line_bytes};
+use crate::taps::Span;
 use image::metadata::Orientation;
 
 /// One for each thread.
@@ -73,11 +75,11 @@ impl PlanarRenderer {
         let [luma, blue, red] = &self.small;
         self.row.resize(side * 3, 0);
         for row in 0..side {
-            let range = row * line..row * line + side;
+            let range = row * line..(row + 1) * line;
             let at = if mirror_y { side - 1 - row } else { row };
             let target = if swap { &mut self.row[..] } else { &mut out[at * side * 3..][..side * 3] };
             match planes.0.len() {
-                3 => colour(&mix, &luma[range.clone()], &blue[range.clone()], &red[range], target),
+                3 => colour(&mix, [&luma[range.clone()], &blue[range.clone()], &red[range]], target),
                 _ => grey(&mix, &luma[range], target),
             }
             if swap {
@@ -90,71 +92,5 @@ impl PlanarRenderer {
             }
         }
         Ok(())
-    }
-}
-
-/// Bits behind the point in [`Mix`].
-const POINT: u32 = 10;
-
-/// JFIF's conversion with brightness and saturation in it: shifting luma and stretching chroma is just what they are.
-struct Mix {
-    /// Added to each channel, with half a step for rounding.
-    shift: i32,
-    red_of_red: i16,
-    green_of_blue: i16,
-    green_of_red: i16,
-    blue_of_blue: i16,
-}
-
-impl Mix {
-    fn of(look: &Augmentation) -> Self {
-        let point = f64::from(1 << POINT);
-        // A saturation is at most 10, so these fit.
-        let factor = |of: f64| (of * look.saturation * point).round() as i16;
-        Self {
-            shift: (look.brightness * 255.0 * point).round() as i32 + (1 << (POINT - 1)),
-            red_of_red: factor(1.402),
-            green_of_blue: factor(-0.344_136),
-            green_of_red: factor(-0.714_136),
-            blue_of_blue: factor(1.772),
-        }
-    }
-}
-
-fn colour(mix: &Mix, luma: &[u8], blue: &[u8], red: &[u8], out: &mut [u8]) {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
-        #[target_feature(enable = "avx2")]
-        fn fast(mix: &Mix, luma: &[u8], blue: &[u8], red: &[u8], out: &mut [u8]) {
-            colour_plain(mix, luma, blue, red, out);
-        }
-        #[expect(unsafe_code, reason = "AVX2")]
-        // SAFETY: the processor was just asked for AVX2.
-        return unsafe { fast(mix, luma, blue, red, out) };
-    }
-    colour_plain(mix, luma, blue, red, out);
-}
-
-#[inline(always)]
-fn colour_plain(mix: &Mix, luma: &[u8], blue: &[u8], red: &[u8], out: &mut [u8]) {
-    let out = out.as_chunks_mut::<3>().0;
-    let count = luma.len().min(blue.len()).min(red.len()).min(out.len());
-    let (luma, blue, red, out) = (&luma[..count], &blue[..count], &red[..count], &mut out[..count]);
-    for at in 0..count {
-        let luma = (i32::from(luma[at]) << POINT) + mix.shift;
-        let (blue, red) = (i32::from(blue[at]) - 128, i32::from(red[at]) - 128);
-        let channel = |value: i32| (value >> POINT).clamp(0, 255) as u8;
-        out[at] = [
-            channel(luma + red * i32::from(mix.red_of_red)),
-            channel(luma + blue * i32::from(mix.green_of_blue) + red * i32::from(mix.green_of_red)),
-            channel(luma + blue * i32::from(mix.blue_of_blue)),
-        ];
-    }
-}
-
-/// Saturation leaves grey as it is.
-fn grey(mix: &Mix, luma: &[u8], out: &mut [u8]) {
-    for (luma, out) in luma.iter().zip(out.as_chunks_mut::<3>().0) {
-        *out = [(((i32::from(*luma) << POINT) + mix.shift) >> POINT).clamp(0, 255) as u8; 3];
     }
 }

@@ -19,7 +19,7 @@ pub fn show(
     whole: bool,
     look_of: impl Fn(u32, u32) -> Augmentation,
 ) -> Result<Vec<Pixels>, String> {
-    let blank = |resolution: &u32| Pixels { resolution: *resolution, bytes: vec![0; image_bytes(*resolution)] };
+    let blank = |resolution: &u32| Pixels { resolution: *resolution, bytes: vec![0; image_bytes(*resolution)].into() };
     let mut images: Vec<Pixels> = resolutions.iter().map(blank).collect();
     let mut targets = Targets { images: &mut images, place: 0, base };
     let mut renderer = Renderer::default();

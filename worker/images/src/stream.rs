@@ -5,6 +5,7 @@
 //! not take the epoch in its order but asks for ranges of it, each range asked for is a ticket. Dropping the stream
 //! stops the threads within an image and waits for them.
 
+use super::buffer::{Buffer, Shelf};
 use super::dataset::{Dataset, Side};
 use super::draw::{augmentation, epoch_order, evaluation};
 use super::error::DataError;
@@ -67,7 +68,7 @@ pub struct Pixels {
     /// ρ: the side in pixels.
     pub resolution: u32,
     /// NHWC: `[n, ρ, ρ, 3]`, red, green, blue, 0 to 255.
-    pub bytes: Vec<u8>,
+    pub bytes: Buffer,
 }
 
 /// The training set in the order of an epoch, distorted by chance. Each sample comes once.
@@ -119,6 +120,8 @@ struct Work {
     options: StreamOptions,
     /// Photographs are shrunk while they are decoded as far as a crop keeps so many pixels on both sides.
     base: u32,
+    /// For each resolution, what readers of earlier batches are done with.
+    shelves: Vec<Shelf>,
     stop: AtomicBool,
 }
 
@@ -147,8 +150,9 @@ impl Stream {
     ) -> Self {
         let threads_wanted = options.threads.max(1).min(batches.unwrap_or(usize::MAX));
         let base = options.resolutions.iter().copied().fold(BASE_MIN, u32::max);
-        let work = Work { dataset: dataset.clone(), side, order, options, base, stop: AtomicBool::new(false) };
-        let work = Arc::new(work);
+        let shelves = options.resolutions.iter().map(|_| Shelf::new()).collect();
+        let stop = AtomicBool::new(false);
+        let work = Arc::new(Work { dataset: dataset.clone(), side, order, options, base, shelves, stop });
         // Tickets bound the batches; so nobody ever waits to send.
         let (tickets, tickets_out) = crossbeam_channel::unbounded();
         let (made_in, made) = crossbeam_channel::unbounded();
@@ -280,8 +284,8 @@ impl Work {
         let (first, next) = (range.start.min(self.order.len()), range.end.min(self.order.len()));
         let indices = self.order.get(first..next).unwrap_or_default();
         let mut batch = Batch { first, next, ..Batch::default() };
-        for &resolution in &self.options.resolutions {
-            let bytes = vec![0; indices.len() * image_bytes(resolution)];
+        for (&resolution, shelf) in self.options.resolutions.iter().zip(&self.shelves) {
+            let bytes = shelf.lend(indices.len() * image_bytes(resolution));
             batch.images.push(Pixels { resolution, bytes });
         }
         let mut broken = Vec::new();

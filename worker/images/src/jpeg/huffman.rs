@@ -21,6 +21,8 @@ pub(super) struct Table {
     symbols: Vec<u8>,
     /// By the next [`LOOK`] bits.
     look: Box<[Entry; 1 << LOOK]>,
+    /// Their bits once more: the next look waits for nothing else, and these stay in the fastest cache.
+    lengths: Box<[u8; 1 << LOOK]>,
     /// For longer codes: the first code of each length that is too large, its bits at the left of 16, and what to add
     /// to a code to find its symbol.
     limit: [u32; 18],
@@ -53,6 +55,7 @@ impl Table {
             counts,
             symbols: symbols.to_vec(),
             look: Box::new([Entry::UNKNOWN; 1 << LOOK]),
+            lengths: Box::new([0; 1 << LOOK]),
             limit: [u32::MAX; 18],
             offset: [0; 17],
         };
@@ -113,6 +116,9 @@ impl Table {
                 entry.steps[1] = next.steps[0];
                 entry.bits += next.bits;
             }
+        }
+        for (length, entry) in self.lengths.iter_mut().zip(&*self.look) {
+            *length = entry.bits;
         }
     }
 
@@ -209,7 +215,8 @@ impl<'a> Bits<'a> {
         let mut at = 0;
         loop {
             for _ in 0..LOOKS {
-                let entry = table.look[(self.word >> (64 - LOOK)) as usize];
+                let next = (self.word >> (64 - LOOK)) as usize;
+                let (entry, length) = (table.look[next], table.lengths[next]);
                 let first = at + usize::from(entry.steps[0]);
                 let second = first + usize::from(entry.steps[1]);
                 if KEEP {
@@ -217,7 +224,7 @@ impl<'a> Bits<'a> {
                     block.put(second, entry.values[1]);
                 }
                 if second < LAST {
-                    self.skip(u32::from(entry.bits));
+                    self.skip(u32::from(length));
                     at = second;
                     continue;
                 }
