@@ -1,13 +1,13 @@
 //! Images a second of one loader thread, for `cargo xtask bench input`: read, decoded, cropped, resized, mirrored.
 //!
 //! `input PATH RESOLUTIONS SECONDS [FORMAT]`: a line of JSON with images a second of this process's processor time. Nothing is
-//! kept in memory, as with more images than fit. The first epoch, which reads each file to its end, stands beside the
+//! kept in memory but the ways into files, as with more images than fit. The first epoch, which finds those, stands beside the
 //! others.
 //!
 //! `input FOLDER decode SECONDS`: photographs a second that the crate `image` (zune-jpeg) decodes, whole, out of memory.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what is wrong here is to be seen at once")]
 
-use images::{Dataset, StreamOptions, train_stream};
+use images::{Dataset, STOPS_BYTES_MAX, StreamOptions, train_stream};
 use proto::link::DataPlaces;
 use serde_json::{from_value, json};
 use std::fs;
@@ -30,8 +30,11 @@ fn main() {
     // No colours are distorted, because the peers do not either; one image is held out.
     let settings = json!({"format": format, "train": folder, "validation": {"fraction": 0.002}, "classes": 5,
         "color": {"brightness": 0.0, "saturation": [1.0, 1.0]}});
-    let dataset = Dataset::open_with_cache(&from_value(settings).unwrap(), &DataPlaces::default(), 0).unwrap();
-    let dataset = Arc::new(dataset);
+    let settings = from_value(settings).unwrap();
+    let open = |bytes| Dataset::open_with_cache(&settings, &DataPlaces::default(), bytes).unwrap();
+    let blank = open(0);
+    let count = blank.train.samples.len() + blank.validation.samples.len();
+    let dataset = Arc::new(open(count as u64 * STOPS_BYTES_MAX));
     let (mut first_epoch, mut all, mut all_seconds) = (0.0, 0.0, 0.0);
     for epoch in 0.. {
         let begun = processor_seconds();

@@ -4,14 +4,13 @@ use super::cache::{Budget, Cache, Picture};
 use super::decode::{decode, usual_jpeg};
 use super::draw::Augmentation;
 use super::error::DataError;
-use super::jpeg::Region;
+use super::jpeg::{Region, STOPS_BYTES_MAX, Stops};
 use super::render::{Plan, Renderer, Targets};
 use super::sources::{self, Found, Store};
 use proto::link::DataPlaces;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use sweeps::spec::model::Data;
 
 /// How many bytes of decoded image files are kept in memory, unless told otherwise: 1 GiB.
@@ -40,6 +39,8 @@ pub struct Dataset {
     /// What a user may want to know: files left out, classes without validation images. One line each.
     pub notes: Vec<String>,
     budget: Budget,
+    /// For ways into files, which save more for each byte than decoded images do.
+    budget_of_stops: Budget,
     /// Broken images so far, with what is wrong; the count is over the whole life of the data set.
     broken: Mutex<BTreeMap<(Side, u32), String>>,
 }
@@ -61,8 +62,8 @@ pub struct Set {
     store: Store,
     /// Decoded files, by index; empty where all pixels are in memory already.
     cache: Cache,
-    /// Whether a file was once decoded to its end. From then on only as much is read of it as is looked at.
-    sound: Vec<AtomicBool>,
+    /// Of files that were once decoded to their end. From then on only as much is read of them as is looked at.
+    known: Vec<OnceLock<Stops>>,
 }
 
 /// One image.
@@ -82,8 +83,8 @@ pub struct Sample {
 impl Set {
     pub(super) fn new(samples: Vec<Sample>, store: Store) -> Self {
         let cached = if store.is_encoded() { samples.len() } else { 0 };
-        let sound = std::iter::repeat_with(AtomicBool::default).take(cached).collect();
-        Self { samples, store, cache: Cache::new(cached), sound }
+        let known = std::iter::repeat_with(OnceLock::default).take(cached).collect();
+        Self { samples, store, cache: Cache::new(cached), known }
     }
 }
 
@@ -119,6 +120,8 @@ impl Dataset {
         let Found { train, validation, class_names, notes, fingerprint } =
             sources::find(settings, places, encoded_bytes)?;
         let in_memory = train.store.bytes_in_memory() + validation.store.bytes_in_memory();
+        let free = cache_bytes.saturating_sub(in_memory);
+        let for_stops = free.min((train.known.len() + validation.known.len()) as u64 * STOPS_BYTES_MAX);
         Ok(Self {
             settings: settings.clone(),
             train,
@@ -126,7 +129,8 @@ impl Dataset {
             class_names,
             fingerprint,
             notes,
-            budget: Budget::new(cache_bytes.saturating_sub(in_memory)),
+            budget: Budget::new(free - for_stops),
+            budget_of_stops: Budget::new(for_stops),
             broken: Mutex::default(),
         })
     }
@@ -225,12 +229,12 @@ impl Dataset {
     ) -> Result<(), String> {
         if let Some(header) = usual_jpeg(renderer, file) {
             let plan = Plan::new(&header, targets, &look_of);
-            let is_sound = set.sound.get(at).is_some_and(|sound| sound.load(Ordering::Relaxed));
+            let known = set.known.get(at).and_then(OnceLock::get);
             let whole = Region::whole(&header);
             let bytes = whole.bytes(&header);
             let keeps = plan.region.is_full_size() && set.cache.get(at).is_none() && self.budget.take(bytes);
             let region = if keeps { &whole } else { &plan.region };
-            let drawn = renderer.jpeg(file, &header, &plan, (region, !is_sound), targets);
+            let drawn = renderer.jpeg(file, &header, &plan, (region, known), targets);
             if keeps && drawn == Ok(Ok(())) {
                 let planes = renderer.jpeg.take_planes();
                 set.cache.keep(at, Picture::Planes(Box::new(header), planes), bytes, &self.budget);
@@ -238,8 +242,8 @@ impl Dataset {
                 self.budget.give(bytes);
             }
             if let Ok(drawn) = drawn {
-                if let Some(sound) = set.sound.get(at) {
-                    sound.store(true, Ordering::Relaxed);
+                if known.is_none() {
+                    self.note_known(set, at, renderer.jpeg.stops(file));
                 }
                 return drawn;
             }
@@ -252,6 +256,14 @@ impl Dataset {
             set.cache.keep(at, Picture::Pixels(image), bytes, &self.budget);
         }
         Ok(())
+    }
+
+    fn note_known(&self, set: &Set, at: usize, stops: Stops) {
+        let stops = if self.budget_of_stops.take(stops.bytes()) { stops } else { stops.without_places() };
+        // If another thread was faster, it found the same.
+        if let Some(Err(stops)) = set.known.get(at).map(|known| known.set(stops)) {
+            self.budget_of_stops.give(stops.bytes());
+        }
     }
 }
 

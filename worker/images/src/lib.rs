@@ -53,6 +53,7 @@ pub use dataset::{CACHE_BYTES, Dataset, ENCODED_BYTES_MAX, Sample, Set, Side};
 pub use decode::{Decoded, decode};
 pub use draw::{Augmentation, Rect, augmentation, epoch_order, evaluation};
 pub use error::DataError;
+pub use jpeg::STOPS_BYTES_MAX;
 pub use pack::{PackCheck, PackEvent, PackForm, PackOptions, PackOutcome, PackSummary, check_pack, pack, show_pack};
 pub use show::show;
 pub use stream::{Batch, Pixels, Stream, StreamOptions, eval_stream, train_stream, train_stream_on_demand};

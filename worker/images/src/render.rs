@@ -2,7 +2,7 @@
 
 use super::decode::View;
 use super::draw::{Augmentation, Rect};
-use super::jpeg::{Decoder, Header, NotOurs, Planes, Region};
+use super::jpeg::{Decoder, Header, NotOurs, Planes, Region, Stops};
 use super::planar::{PlanarRenderer, as_stored};
 use super::stream::Pixels;
 use fast_image_resize::images::{TypedImage, TypedImageRef};
@@ -69,16 +69,16 @@ impl Plan {
 }
 
 impl Renderer {
-    /// Decodes and renders a JPEG: what the plan needs, or (`region`) more.
+    /// Decodes and renders a JPEG: what the plan needs, or (`region`) more. One that is not known is read to its end.
     pub(super) fn jpeg(
         &mut self,
         file: &[u8],
         header: &Header,
         plan: &Plan,
-        (region, whole_scan): (&Region, bool),
+        (region, known): (&Region, Option<&Stops>),
         targets: &mut Targets<'_>,
     ) -> Result<Result<(), String>, NotOurs> {
-        let planes = self.jpeg.decode(file, header, region, whole_scan)?;
+        let planes = self.jpeg.decode(file, header, region, known)?;
         Ok(paint(&mut self.planar, planes, header, plan, targets))
     }
 

@@ -28,7 +28,7 @@ pub fn show(
         let everything = Region::whole(&header);
         let is_whole = whole && plan.region.is_full_size();
         let region = if is_whole { &everything } else { &plan.region };
-        if let Ok(shown) = renderer.jpeg(file, &header, &plan, (region, true), &mut targets) {
+        if let Ok(shown) = renderer.jpeg(file, &header, &plan, (region, None), &mut targets) {
             return shown.map(|()| images);
         }
     }

@@ -170,6 +170,18 @@ impl<'a> Bits<'a> {
         Self { bytes, at: 0, word: 0, count: 0 }
     }
 
+    /// Reads on from a bit.
+    pub(super) fn seek(&mut self, bit: usize) {
+        *self = Self { at: bit / 8, ..Self::new(self.bytes) };
+        self.refill();
+        self.skip((bit % 8) as u32);
+    }
+
+    /// The next bit.
+    pub(super) fn place(&self) -> usize {
+        self.at * 8 - self.count as usize
+    }
+
     /// At least 56 bits are there afterwards; zeros behind the end.
     #[inline(always)]
     fn refill(&mut self) {
@@ -361,7 +373,7 @@ mod tests {
             assert_eq!(passed.coefficients::<false>(&table, &mut block), Some(end), "{case}");
             assert!(!bits.is_over() && !passed.is_over());
         }
-        assert_eq!(bits.at * 8 - bits.count as usize, bits_written);
+        assert_eq!(bits.place(), bits_written);
         // A block that has more than 63.
         let mut written = Written::default();
         for symbol in [0x00, 0xF0, 0xF0, 0xF0, 0xF0] {

@@ -9,9 +9,12 @@ mod huffman;
 mod idct;
 mod planes;
 mod scan;
+mod stops;
 
 pub(crate) use header::Header;
 pub(crate) use planes::{Plane, Planes, Region};
+pub use stops::STOPS_BYTES_MAX;
+pub(crate) use stops::Stops;
 
 use header::Tables;
 use image::metadata::Orientation;
@@ -20,8 +23,7 @@ use image::metadata::Orientation;
 #[derive(Default)]
 pub(crate) struct Decoder {
     tables: Tables,
-    /// A restart interval without its stuffing.
-    interval: Vec<u8>,
+    room: scan::Room,
     planes: Planes,
 }
 
@@ -35,19 +37,24 @@ impl Decoder {
         header::read(file, &mut self.tables).ok_or(NotOurs)
     }
 
-    /// The part of the file that `header` was just read of. `whole_scan`: looks at what follows the region too, so that
-    /// damage there is found.
+    /// The part of the file that `header` was just read of. A file that is not `known` is read to its end, so that damage
+    /// there is found, and [`Self::stops`] are noted.
     pub(crate) fn decode(
         &mut self,
         file: &[u8],
         header: &Header,
         region: &Region,
-        whole_scan: bool,
+        known: Option<&Stops>,
     ) -> Result<&Planes, NotOurs> {
         let mut planes = std::mem::take(&mut self.planes);
-        let decoded = scan::decode(file, header, &self.tables, region, whole_scan, &mut self.interval, &mut planes);
+        let decoded = scan::decode(file, header, &self.tables, region, known, &mut self.room, &mut planes);
         self.planes = planes;
         decoded.map(|()| &self.planes)
+    }
+
+    /// What was noted of the file that was just read to its end.
+    pub(crate) fn stops(&self, file: &[u8]) -> Stops {
+        self.room.notes.stops(file)
     }
 
     /// What was decoded last, to be kept.

@@ -5,6 +5,7 @@ use super::header::{Header, Tables};
 use super::huffman::{Bits, END, PADDING, Table};
 use super::idct::{self, Block, Steps};
 use super::planes::{Plane, Planes, Region};
+use super::stops::{Notes, Stops};
 
 /// What a component needs to be decoded.
 struct Coder<'a> {
@@ -17,41 +18,53 @@ struct Coder<'a> {
     down: u32,
 }
 
-/// Decodes the region, and if so wanted reads on to the end.
+/// What is kept from one file to the next.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    /// A restart interval without its stuffing.
+    interval: Vec<u8>,
+    pub(super) notes: Notes,
+}
+
+/// Decodes the region. Of a file that was read before (`known`) no more than that is read; otherwise all, and noted.
 pub(super) fn decode(
     file: &[u8],
     header: &Header,
     tables: &Tables,
     region: &Region,
-    whole_scan: bool,
-    interval: &mut Vec<u8>,
+    known: Option<&Stops>,
+    room: &mut Room,
     planes: &mut Planes,
 ) -> Result<(), NotOurs> {
     let side = region.side as usize;
     let coders = coders(header, tables, side).ok_or(NotOurs)?;
     let (mcus_across, mcus_down) = header.mcus();
+    let mcus = mcus_across.checked_mul(mcus_down).ok_or(NotOurs)?;
     let rest = file.get(header.scan..).unwrap_or_default();
     // A block takes two bits at least: a small file cannot claim to be a large image.
     let blocks: u64 = coders.iter().map(|coder| u64::from(coder.across * coder.down)).sum();
-    if u64::from(mcus_across) * u64::from(mcus_down) * blocks > rest.len() as u64 * 4 {
+    if u64::from(mcus) * blocks > rest.len() as u64 * 4 {
         return Err(NotOurs);
     }
     planes.0.resize_with(coders.len(), Plane::default);
     for (plane, component) in planes.0.iter_mut().zip(&header.components) {
         plane.prepare(header, component, region);
     }
-    let rows = if whole_scan { mcus_down } else { region.down.end };
-    read(Scan { header, region, rows, rest, interval, coders }, planes).ok_or(NotOurs)
+    let known = known.filter(|known| known.is_of(file));
+    room.notes.begin(mcus);
+    if known.is_some() || header.restart_interval > 0 {
+        room.notes.end();
+    }
+    read(Scan { header, region, known, rest, room, coders }, planes).ok_or(NotOurs)
 }
 
 /// What is to be read.
 struct Scan<'a> {
     header: &'a Header,
     region: &'a Region,
-    /// MCUs down that are read.
-    rows: u32,
+    known: Option<&'a Stops>,
     rest: &'a [u8],
-    interval: &'a mut Vec<u8>,
+    room: &'a mut Room,
     coders: Vec<Coder<'a>>,
 }
 
@@ -71,15 +84,32 @@ fn read(scan: Scan<'_>, planes: &mut Planes) -> Option<()> {
 
 #[inline(always)]
 fn read_plain(scan: Scan<'_>, planes: &mut Planes, fast: bool) -> Option<()> {
-    let Scan { header, region, rows, rest, interval, mut coders } = scan;
+    let Scan { header, region, known, rest, room: Room { interval, notes }, mut coders } = scan;
     let side = region.side as usize;
-    let (mcus_across, _) = header.mcus();
+    let (mcus_across, mcus_down) = header.mcus();
     let mut rest = unstuff(rest, interval);
     let mut bits = Bits::new(interval);
     let mut until_restart = header.restart_interval;
     let mut block = Block::BLANK;
-    for row in 0..rows {
-        for column in 0..mcus_across {
+    // MCUs that are behind.
+    let mut at = 0;
+    let rows = if known.is_some() { region.down.clone() } else { 0..mcus_down };
+    for row in rows {
+        let (row_start, row_end) = (row * mcus_across, (row + 1) * mcus_across);
+        let wanted = match region.down.contains(&row) {
+            true => row_start + region.across.start..row_start + region.across.end,
+            false => row_end..row_end,
+        };
+        if let Some((mcu, stop)) = known.and_then(|known| known.before(wanted.start)).filter(|(mcu, _)| *mcu > at) {
+            at = mcu;
+            bits.seek(stop.bit as usize);
+            coders.iter_mut().zip(stop.last).for_each(|(coder, last)| coder.last = i32::from(last));
+        }
+        let end = if known.is_some() { wanted.end } else { row_end };
+        while at < end {
+            if notes.is_due(at) {
+                notes.note(bits.place(), coders.iter().map(|coder| coder.last));
+            }
             if header.restart_interval > 0 {
                 if until_restart == 0 {
                     if bits.is_over() {
@@ -94,7 +124,9 @@ fn read_plain(scan: Scan<'_>, planes: &mut Planes, fast: bool) -> Option<()> {
                 }
                 until_restart -= 1;
             }
-            if !region.down.contains(&row) || !region.across.contains(&column) {
+            let mcu = at;
+            at += 1;
+            if !wanted.contains(&mcu) {
                 for coder in &mut coders {
                     for _ in 0..coder.across * coder.down {
                         coder.last = coder.last.wrapping_add(bits.difference(coder.dc)?);
@@ -103,7 +135,7 @@ fn read_plain(scan: Scan<'_>, planes: &mut Planes, fast: bool) -> Option<()> {
                 }
                 continue;
             }
-            let (mcu_x, mcu_y) = ((column - region.across.start) as usize, (row - region.down.start) as usize);
+            let (mcu_x, mcu_y) = ((mcu - wanted.start) as usize, (row - region.down.start) as usize);
             for (coder, plane) in coders.iter_mut().zip(&mut planes.0) {
                 let (across, down) = (coder.across as usize, coder.down as usize);
                 for y in 0..down {

@@ -85,7 +85,7 @@ impl Converter {
         if let Some(header) = usual_jpeg(&mut self.renderer, file) {
             // As few pixels as will do, of all of the scan.
             let region = Region::coarse(&header);
-            if self.renderer.jpeg.decode(file, &header, &region, true).is_ok() {
+            if self.renderer.jpeg.decode(file, &header, &region, None).is_ok() {
                 return Ok(());
             }
         }
