@@ -4,6 +4,7 @@ use super::cache::{Budget, Cache, Picture};
 use super::decode::{decode, usual_jpeg};
 use super::draw::Augmentation;
 use super::error::DataError;
+use super::files::FileBuffer;
 use super::jpeg::{Region, STOPS_BYTES_MAX, Stops};
 use super::render::{Plan, Renderer, Targets};
 use super::sources::{self, Found, Store};
@@ -275,7 +276,7 @@ impl Set {
     /// What some images take when they are decoded and kept; those that cannot be read are passed over.
     fn decoded_sizes(&self) -> impl Iterator<Item = u64> {
         let step = self.samples.len().div_ceil(MEASURED_IMAGES).max(1);
-        let (mut renderer, mut buffer) = (Renderer::default(), Vec::new());
+        let (mut renderer, mut buffer) = (Renderer::default(), FileBuffer::default());
         self.samples.iter().step_by(step).filter_map(move |sample| {
             let file = self.store.read(sample, &mut buffer).ok()?;
             match usual_jpeg(&mut renderer, file) {

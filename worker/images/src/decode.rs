@@ -46,8 +46,8 @@ impl Decoded {
 }
 
 /// Reads a file. The error says what is wrong, without the file's name.
-pub(super) fn read_image(path: &Path, file: &mut Vec<u8>) -> Result<(), String> {
-    read_file_into(path, FILE_BYTES_MAX, file).map_err(|error| error.to_string())
+pub(super) fn read_image(path: &Path, bytes: &mut Vec<u8>) -> Result<(), String> {
+    read_file_into(path, FILE_BYTES_MAX, bytes).map_err(|error| error.to_string())
 }
 
 /// The header of a whole JPEG of the usual kind, which is decoded in part. None: [`decode`] says what it is.

@@ -2,7 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// An image file, and what is kept from one to the next.
+#[derive(Debug, Default)]
+pub(super) struct FileBuffer {
+    pub(super) path: PathBuf,
+    pub(super) bytes: Vec<u8>,
+}
 
 /// Opens what must be a plain file, or a link to one.
 pub(super) fn open_file(path: &Path) -> io::Result<File> {

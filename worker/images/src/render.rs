@@ -2,6 +2,7 @@
 
 use super::decode::View;
 use super::draw::{Augmentation, Rect};
+use super::files::FileBuffer;
 use super::jpeg::{Decoder, Header, NotOurs, Planes, Region, Stops};
 use super::planar::{PlanarRenderer, as_stored};
 use super::stream::Pixels;
@@ -17,7 +18,7 @@ pub(super) struct Renderer {
     pub(super) jpeg: Decoder,
     planar: PlanarRenderer,
     /// The last file that was read.
-    pub(super) file: Vec<u8>,
+    pub(super) file: FileBuffer,
 }
 
 /// Where an image goes: place `place` of each resolution's buffer.

@@ -283,7 +283,14 @@ impl Work {
     fn make(&self, range: Range<usize>, renderer: &mut Renderer) -> Made {
         let (first, next) = (range.start.min(self.order.len()), range.end.min(self.order.len()));
         let indices = self.order.get(first..next).unwrap_or_default();
-        let mut batch = Batch { first, next, ..Batch::default() };
+        let mut batch = Batch {
+            images: Vec::with_capacity(self.options.resolutions.len()),
+            labels: Vec::with_capacity(indices.len()),
+            indices: Vec::with_capacity(indices.len()),
+            first,
+            next,
+            ..Batch::default()
+        };
         for (&resolution, shelf) in self.options.resolutions.iter().zip(&self.shelves) {
             let bytes = shelf.lend(indices.len() * image_bytes(resolution));
             batch.images.push(Pixels { resolution, bytes });

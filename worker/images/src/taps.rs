@@ -137,7 +137,7 @@ impl Axis {
     fn places(&self, target: usize) -> Places {
         let mut places = Places { from: [0; LANES], count: [0; LANES], ahead: [0.0; LANES] };
         for lane in 0..LANES {
-            let centre = self.start + ((target + lane) as i32 as f64 + 0.5) * self.scale;
+            let centre = self.start + (f64::from((target + lane) as i32) + 0.5) * self.scale;
             let from = nearest(centre - self.reach).max(-self.origin).min(self.last);
             let to = (nearest(centre + self.reach) - 1).max(from).min(self.last);
             places.from[lane] = from;
@@ -154,16 +154,13 @@ impl Axis {
 fn weigh(places: &Places, slope: f32, sums: &mut [[f32; LANES]], pairs: &mut [u16]) -> [i32; LANES] {
     let mut sum = [0.0_f32; LANES];
     for (tap, sums) in sums.iter_mut().enumerate() {
-        for lane in 0..LANES {
+        for (lane, sum) in sum.iter_mut().enumerate() {
             let weight = (1.0 - (places.ahead[lane] + tap as f32).abs() * slope).max(0.0);
-            sum[lane] += if (tap as i32) < places.count[lane] { weight } else { 0.0 };
+            *sum += if (tap as i32) < places.count[lane] { weight } else { 0.0 };
         }
         *sums = sum;
     }
-    let mut factor = [0.0_f32; LANES];
-    for lane in 0..LANES {
-        factor[lane] = ONE as f32 / sum[lane];
-    }
+    let factor = sum.map(|sum| ONE as f32 / sum);
     let (pairs_max, mut before, mut alone) = (sums.len() / 2, [0_i32; LANES], [-1_i32; LANES]);
     for (number, [first, second]) in sums.as_chunks::<2>().0.iter().enumerate() {
         let mut pair = [0_u16; LANES];

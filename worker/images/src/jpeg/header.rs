@@ -20,12 +20,15 @@ pub(crate) struct Header {
     /// How to turn it upright.
     pub(crate) orientation: Orientation,
     /// Grey; or luma and two of chroma.
-    pub(super) components: Vec<Component>,
+    pub(super) components: Components,
     /// MCUs between two restart markers; 0: there are none.
     pub(super) restart_interval: u32,
     /// Where the scan's bytes begin.
     pub(super) scan: usize,
 }
+
+/// One, or three.
+pub(super) type Components = [Option<Component>; 3];
 
 /// A component.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,7 +55,7 @@ pub(super) struct Tables {
 impl Header {
     /// Blocks of an MCU, across and down.
     pub(super) fn mcu(&self) -> (u32, u32) {
-        let most = |of: fn(&Component) -> u32| self.components.iter().map(of).max().unwrap_or(1);
+        let most = |of: fn(&Component) -> u32| self.components.iter().flatten().map(of).max().unwrap_or(1);
         (most(|component| component.across), most(|component| component.down))
     }
 
@@ -109,12 +112,11 @@ pub(super) fn read(file: &[u8], tables: &mut Tables) -> Option<Header> {
             0xDA => {
                 let (width, height, mut components) = frame?;
                 read_scan(content, &mut components, tables)?;
-                let ids: Vec<u8> = components.iter().map(|component| component.id).collect();
                 let is_ycc = match adobe {
                     Some(transform) => transform == 1,
-                    None => is_jfif || ids != *b"RGB",
+                    None => is_jfif || components.map(|of| of.map(|of| of.id)) != b"RGB".map(Some),
                 };
-                if components.len() == 3 && !is_ycc {
+                if components[1].is_some() && !is_ycc {
                     return None;
                 }
                 return Some(Header { width, height, orientation, components, restart_interval, scan: at });
@@ -124,24 +126,24 @@ pub(super) fn read(file: &[u8], tables: &mut Tables) -> Option<Header> {
     }
 }
 
-fn read_frame(content: &[u8]) -> Option<(u32, u32, Vec<Component>)> {
+fn read_frame(content: &[u8]) -> Option<(u32, u32, Components)> {
     let [8, h1, h0, w1, w0, count, rest @ ..] = content else { return None };
     let (height, width) = (u16::from_be_bytes([*h1, *h0]), u16::from_be_bytes([*w1, *w0]));
     let (list, rest) = rest.as_chunks::<3>();
-    let mut components = Vec::with_capacity(3);
-    for &[id, factors, quantization] in list {
+    let mut components = [None; 3];
+    for (place, &[id, factors, quantization]) in components.iter_mut().zip(list) {
         let (across, down) = (u32::from(factors >> 4), u32::from(factors & 15));
-        components.push(Component { id, across, down, quantization, dc: 0, ac: 0 });
+        *place = Some(Component { id, across, down, quantization, dc: 0, ac: 0 });
     }
     if width == 0 || height == 0 || !rest.is_empty() || list.len() != usize::from(*count) {
         return None;
     }
-    match &mut components[..] {
+    match (&mut components, list.len()) {
         // Factors mean nothing where there is nothing to compare with.
-        [grey] => (grey.across, grey.down) = (1, 1),
-        [luma, chroma @ ..] if chroma.len() == 2 => {
+        ([Some(grey), None, None], 1) => (grey.across, grey.down) = (1, 1),
+        ([Some(luma), Some(blue), Some(red)], 3) => {
             let is_usual = [1, 2, 4].contains(&luma.across) && [1, 2].contains(&luma.down);
-            if !is_usual || chroma.iter().any(|chroma| (chroma.across, chroma.down) != (1, 1)) {
+            if !is_usual || [blue, red].iter().any(|chroma| (chroma.across, chroma.down) != (1, 1)) {
                 return None;
             }
         }
@@ -150,16 +152,16 @@ fn read_frame(content: &[u8]) -> Option<(u32, u32, Vec<Component>)> {
     Some((u32::from(width), u32::from(height), components))
 }
 
-fn read_scan(content: &[u8], components: &mut [Component], tables: &Tables) -> Option<()> {
+fn read_scan(content: &[u8], components: &mut Components, tables: &Tables) -> Option<()> {
     let (&count, rest) = content.split_first()?;
-    if usize::from(count) != components.len() {
+    if usize::from(count) != components.iter().flatten().count() {
         return None;
     }
-    let (list, rest) = rest.split_at_checked(2 * components.len())?;
+    let (list, rest) = rest.split_at_checked(2 * usize::from(count))?;
     if *rest != [0, 63, 0] {
         return None;
     }
-    for (component, &[id, codes]) in components.iter_mut().zip(list.as_chunks::<2>().0) {
+    for (component, &[id, codes]) in components.iter_mut().flatten().zip(list.as_chunks::<2>().0) {
         (component.dc, component.ac) = (codes >> 4, codes & 15);
         let has = |of: &[bool; 4], number: u8| of.get(usize::from(number)).copied().unwrap_or(false);
         let is_whole = has(&tables.given[0], component.dc) && has(&tables.given[1], component.ac);

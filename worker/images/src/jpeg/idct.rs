@@ -58,6 +58,7 @@ impl Block {
 }
 
 /// Steps by row, with the factors of the transform.
+#[derive(Clone)]
 #[repr(align(32))]
 pub(super) struct Steps(pub(super) [f32; 64]);
 

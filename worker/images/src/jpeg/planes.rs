@@ -81,7 +81,7 @@ impl Region {
 
     /// Bytes that it takes.
     pub(crate) fn bytes(&self, header: &Header) -> u64 {
-        let blocks: u64 = header.components.iter().map(|of| u64::from(of.across) * u64::from(of.down)).sum();
+        let blocks: u64 = header.components.iter().flatten().map(|of| u64::from(of.across) * u64::from(of.down)).sum();
         let mcus = u64::from(self.across.end - self.across.start) * u64::from(self.down.end - self.down.start);
         mcus * blocks * u64::from(self.side * self.side)
     }

@@ -8,6 +8,7 @@ use super::planes::{Plane, Planes, Region};
 use super::stops::{Notes, Stops};
 
 /// What a component needs to be decoded.
+#[derive(Clone)]
 struct Coder<'a> {
     dc: &'a Table,
     ac: &'a Table,
@@ -37,7 +38,8 @@ pub(super) fn decode(
     planes: &mut Planes,
 ) -> Result<(), NotOurs> {
     let side = region.side as usize;
-    let coders = coders(header, tables, side).ok_or(NotOurs)?;
+    let mut coders = coders(header, tables, side).ok_or(NotOurs)?;
+    let coders = coders.get_mut(..header.components.iter().flatten().count()).ok_or(NotOurs)?;
     let (mcus_across, mcus_down) = header.mcus();
     let mcus = mcus_across.checked_mul(mcus_down).ok_or(NotOurs)?;
     let rest = file.get(header.scan..).unwrap_or_default();
@@ -47,7 +49,7 @@ pub(super) fn decode(
         return Err(NotOurs);
     }
     planes.0.resize_with(coders.len(), Plane::default);
-    for (plane, component) in planes.0.iter_mut().zip(&header.components) {
+    for (plane, component) in planes.0.iter_mut().zip(header.components.iter().flatten()) {
         plane.prepare(header, component, region);
     }
     let known = known.filter(|known| known.is_of(file));
@@ -65,7 +67,7 @@ struct Scan<'a> {
     known: Option<&'a Stops>,
     rest: &'a [u8],
     room: &'a mut Room,
-    coders: Vec<Coder<'a>>,
+    coders: &'a mut [Coder<'a>],
 }
 
 fn read(scan: Scan<'_>, planes: &mut Planes) -> Option<()> {
@@ -84,7 +86,7 @@ fn read(scan: Scan<'_>, planes: &mut Planes) -> Option<()> {
 
 #[inline(always)]
 fn read_plain(scan: Scan<'_>, planes: &mut Planes, fast: bool) -> Option<()> {
-    let Scan { header, region, known, rest, room: Room { interval, notes }, mut coders } = scan;
+    let Scan { header, region, known, rest, room: Room { interval, notes }, coders } = scan;
     let side = region.side as usize;
     let (mcus_across, mcus_down) = header.mcus();
     let mut rest = unstuff(rest, interval);
@@ -117,7 +119,7 @@ fn read_plain(scan: Scan<'_>, planes: &mut Planes, fast: bool) -> Option<()> {
                     }
                     rest = unstuff(after_restart(rest)?, interval);
                     bits = Bits::new(interval);
-                    for coder in &mut coders {
+                    for coder in coders.iter_mut() {
                         coder.last = 0;
                     }
                     until_restart = header.restart_interval;
@@ -127,7 +129,7 @@ fn read_plain(scan: Scan<'_>, planes: &mut Planes, fast: bool) -> Option<()> {
             let mcu = at;
             at += 1;
             if !wanted.contains(&mcu) {
-                for coder in &mut coders {
+                for coder in coders.iter_mut() {
                     for _ in 0..coder.across * coder.down {
                         coder.last = coder.last.wrapping_add(bits.difference(coder.dc)?);
                         bits.coefficients::<false>(coder.ac, &mut block)?;
@@ -161,7 +163,8 @@ fn read_plain(scan: Scan<'_>, planes: &mut Planes, fast: bool) -> Option<()> {
     Some(())
 }
 
-fn coders<'a>(header: &Header, tables: &'a Tables, side: usize) -> Option<Vec<Coder<'a>>> {
+/// For each component; of a grey image three times the same.
+fn coders<'a>(header: &Header, tables: &'a Tables, side: usize) -> Option<[Coder<'a>; 3]> {
     let coder = |component: &super::header::Component| {
         Some(Coder {
             dc: tables.dc.get(usize::from(component.dc))?.as_ref()?,
@@ -172,7 +175,11 @@ fn coders<'a>(header: &Header, tables: &'a Tables, side: usize) -> Option<Vec<Co
             down: component.down,
         })
     };
-    header.components.iter().map(coder).collect()
+    let [luma, blue, red] = &header.components;
+    let luma = coder(luma.as_ref()?)?;
+    let or_luma = |component: &Option<_>| component.as_ref().map_or_else(|| Some(luma.clone()), coder);
+    let (blue, red) = (or_luma(blue)?, or_luma(red)?);
+    Some([luma, blue, red])
 }
 
 /// Takes the stuffing out of what comes before the next marker, which the rest begins with.

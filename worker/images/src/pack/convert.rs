@@ -6,6 +6,7 @@ use super::write::PackForm;
 use crate::dataset::Sample;
 use crate::decode::{Decoded, View, decode, usual_jpeg};
 use crate::draw::Rect;
+use crate::files::FileBuffer;
 use crate::jpeg::Region;
 use crate::render::{Renderer, resize};
 use crate::sources::Store;
@@ -31,12 +32,12 @@ pub(super) struct Converter {
     size: Option<u32>,
     renderer: Renderer,
     resizer: Resizer,
-    buffer: Vec<u8>,
+    buffer: FileBuffer,
 }
 
 impl Converter {
     pub(super) fn new(form: PackForm, size: Option<u32>) -> Self {
-        Self { form, size, renderer: Renderer::default(), resizer: Resizer::default(), buffer: Vec::new() }
+        Self { form, size, renderer: Renderer::default(), resizer: Resizer::default(), buffer: FileBuffer::default() }
     }
 
     /// The error says what is wrong with the image.

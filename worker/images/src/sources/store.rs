@@ -3,7 +3,7 @@
 use super::super::dataset::Sample;
 use super::super::decode::{FILE_BYTES_MAX, View, read_image};
 use super::super::error::DataError;
-use super::super::files::open_file;
+use super::super::files::{FileBuffer, open_file};
 use super::super::pack::Pack;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -95,10 +95,14 @@ impl Store {
     }
 
     /// The image file of a sample, which may lie in `buffer`. The error says what is wrong, without the sample's name.
-    pub(crate) fn read<'a>(&'a self, sample: &Sample, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], String> {
+    pub(crate) fn read<'a>(&'a self, sample: &Sample, buffer: &'a mut FileBuffer) -> Result<&'a [u8], String> {
         match self {
-            Self::Files { root } => read_image(&root.join(&sample.name), buffer)?,
-            Self::Shards(shards) => shards.read(sample, buffer)?,
+            Self::Files { root } => {
+                buffer.path.clone_from(root);
+                buffer.path.push(&sample.name);
+                read_image(&buffer.path, &mut buffer.bytes)?;
+            }
+            Self::Shards(shards) => shards.read(sample, &mut buffer.bytes)?,
             Self::Encoded(encoded) => {
                 let image = encoded.images.get(sample.slot as usize);
                 return image.map(|image| &**image).ok_or_else(|| "there is no such image".to_owned());
@@ -106,7 +110,7 @@ impl Store {
             Self::Pack(pack) => return pack.content(sample.slot),
             Self::Memory(_) => return Err("it is no image file".to_owned()),
         }
-        Ok(buffer)
+        Ok(buffer.bytes.as_slice())
     }
 }
 

@@ -97,7 +97,7 @@ fn sides_are_shrunk_and_pixels_are_kept_as_pixels() {
             let view = raw.store().view(one).unwrap().unwrap();
             assert!(view.width.min(view.height) <= 48, "{}", one.name);
             assert_eq!(view.channels, if one.name.ends_with("png") { 1 } else { 3 });
-            let mut buffer = Vec::new();
+            let mut buffer = crate::files::FileBuffer::default();
             let file = decode(small.store().read(other, &mut buffer).unwrap()).unwrap();
             assert_eq!((file.width, file.height), (view.width, view.height));
             let far = file.bytes.iter().zip(view.bytes).map(|(one, other)| one.abs_diff(*other)).max().unwrap();
