@@ -71,3 +71,35 @@ fn a_worker_that_comes_later_takes_a_trial_over() {
     let all: BTreeSet<(String, u64)> = stage.states("spread").into_iter().collect();
     assert_eq!(all, [state("completed", 1), state("completed", 2)].into());
 }
+
+#[test]
+fn one_whose_worker_dies_joins_those_that_come_to_its_next_epoch() {
+    let stage = Stage::new();
+    let coordinator = stage.coordinator_beating(None, "100");
+    let mut workers = vec![stage.worker(&coordinator.address, &[]), stage.worker(&coordinator.address, &[])];
+    wait_for("both workers", || {
+        let told: serde_json::Value = serde_json::from_str(&stage.ask(&["workers", "--json"])).unwrap();
+        (told.as_array()?.len() == 2).then_some(())
+    });
+    // The second one is far ahead soon.
+    let script = "script: [{do: sleep, ms: 50}, {do: sleep, ms: 200, when: {alpha: 1}}]";
+    stage.ask(&["submit", &stage.sweep("ahead", "1, 0.75", 30, &format!("{script}\n{SIDE_BY_SIDE}"))]);
+    let watcher = stage.watch("ahead");
+    watcher.until("its eighth epoch", |event| event.is("epoch_finished", 2) && event.number("epoch") == 8);
+    let told: serde_json::Value = serde_json::from_str(&stage.ask(&["workers", "--json"])).unwrap();
+    let trains_it = |worker: &&serde_json::Value| worker["slots"][0]["trial_ids"] == serde_json::json!([2]);
+    let id = told.as_array().unwrap().iter().find(trains_it).unwrap()["id"].as_str().unwrap();
+    workers.remove(workers.iter().position(|worker| worker.written().contains(id)).unwrap()).kill();
+    let events = stage.events("ahead");
+    let all: BTreeSet<(String, u64)> = stage.states("ahead").into_iter().collect();
+    assert_eq!(all, [state("completed", 1), state("completed", 2)].into());
+    assert_eq!((attempts(&events, 1), attempts(&events, 2)), (words(&["completed"]), words(&["lost", "completed"])));
+    let place = |kind: &str, trial: u64| events.iter().rposition(|event| event.is(kind, trial)).unwrap();
+    let worker_of = |trial: u64| events[place("attempt_started", trial)].number("worker");
+    assert_eq!(worker_of(1), worker_of(2));
+    assert!(place("attempt_started", 2) < place("attempt_ended", 1), "it did not wait for the slot: {events:?}");
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}

@@ -14,7 +14,7 @@ use sweeps::metrics::Point;
 use sweeps::scheduler::StopReason;
 use sweeps::trial::Trial;
 
-/// Exit code of a trainer that has said [`Said::Ended`] for every member.
+/// Exit code of a trainer that has said [`Said::Ended`] for every member that it began.
 pub const EXIT_DONE: i32 = 0;
 /// Exit code of a trainer that could not understand its orders.
 pub const EXIT_ORDERS: i32 = 2;
@@ -31,6 +31,12 @@ pub enum Order {
         token: Token,
         /// Why.
         reason: StopReason,
+    },
+    /// Train one more, beside the others from their next epoch's start on. Answered by [`Said::Started`]; a trainer that
+    /// ends well without that has not begun it, and it begins in another one.
+    Join {
+        /// The one.
+        member: Box<Member>,
     },
 }
 
@@ -297,6 +303,23 @@ mod tests {
             line,
             r#"{"order":"stop","token":{"trial":7,"attempt":2,"replica":0,"incarnation":1},"reason":"pause"}"#
         );
+        assert_eq!(serde_json::from_str::<Order>(&line).unwrap(), order);
+    }
+
+    #[test]
+    fn one_that_joins_comes_as_it_would_at_the_start() {
+        let trial: Trial = serde_json::from_value(serde_json::json!({
+            "key": "0".repeat(32), "parameters": {}, "network": "mobilenet", "alpha": 0.5, "resolution": 128, "seed": 1,
+            "data": {"format": "idx", "train": "x", "validation": "y", "classes": 10},
+            "training": {"epochs": 3}, "checkpoint": {}, "best": {"name": "val_top1", "goal": "maximize"},
+        }))
+        .unwrap();
+        let token = Token::chief(sweeps::ids::TrialId(7), 2);
+        let member = Member { token, trial, resume: Some("/x/y".into()), threads: 2, exchange: None };
+        let alone = serde_json::to_string(&member).unwrap();
+        let order = Order::Join { member: Box::new(member) };
+        let line = serde_json::to_string(&order).unwrap();
+        assert_eq!(line, format!(r#"{{"order":"join","member":{alone}}}"#));
         assert_eq!(serde_json::from_str::<Order>(&line).unwrap(), order);
     }
 

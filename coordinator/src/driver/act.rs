@@ -17,8 +17,8 @@ pub(super) enum After {
     Reply(Box<dyn FnOnce(&Outcome) + Send>),
     /// To a session's worker.
     Send { session: u64, message: wire::coordinator_message::Body },
-    /// A lease.
-    Grant { session: u64, slot: SlotId, members: Vec<Token> },
+    /// A lease, or others who join one.
+    Grant { session: u64, slot: SlotId, members: Vec<Token>, joins: bool },
     /// Cut a session off.
     Close { session: u64, status: Status },
 }
@@ -28,7 +28,9 @@ impl fmt::Debug for After {
         match self {
             Self::Reply(_) => f.write_str("Reply"),
             Self::Send { session, message } => write!(f, "Send({session}, {message:?})"),
-            Self::Grant { session, slot, members } => write!(f, "Grant({session}, {slot}, {members:?})"),
+            Self::Grant { session, slot, members, joins } => {
+                write!(f, "Grant({session}, {slot}, {members:?}, joins: {joins})")
+            }
             Self::Close { session, status } => write!(f, "Close({session}, {status})"),
         }
     }
@@ -71,7 +73,14 @@ impl Driver {
             match after {
                 After::Reply(reply) => reply(&outcome),
                 After::Send { session, message } => self.send(session, message),
-                After::Grant { session, slot, members } => self.send_grant(session, slot, &members, &details),
+                After::Grant { session, slot, members: tokens, joins } => {
+                    let members = self.members(&tokens, &details);
+                    if !members.is_empty() {
+                        self.note_grant(slot.worker, &tokens);
+                        let grant = wire::Grant { slot: slot.index, members, joins };
+                        self.send(session, wire::coordinator_message::Body::Grant(grant));
+                    }
+                }
                 After::Close { session, status } => self.close(session, status),
             }
         }
@@ -101,7 +110,8 @@ impl Driver {
         }
     }
 
-    fn send_grant(&mut self, session: u64, slot: SlotId, tokens: &[Token], details: &BTreeMap<TrialId, GrantDetails>) {
+    /// What a worker must know of those that it is granted.
+    fn members(&mut self, tokens: &[Token], details: &BTreeMap<TrialId, GrantDetails>) -> Vec<wire::Member> {
         let mut members = Vec::with_capacity(tokens.len());
         for &token in tokens {
             let exchange = self.exchange(token);
@@ -123,10 +133,7 @@ impl Driver {
                 exchange,
             });
         }
-        if !members.is_empty() {
-            self.note_grant(slot.worker, tokens);
-            self.send(session, wire::coordinator_message::Body::Grant(wire::Grant { slot: slot.index, members }));
-        }
+        members
     }
 
     /// How a replica meets the others of its trial, if there can be others.

@@ -27,7 +27,9 @@ impl Driver {
         for command in commands {
             match command {
                 Command::Remember(fact) => self.remember(fact, &mut maybe_over),
-                Command::Grant { slot, session, members } => self.after.push(After::Grant { session, slot, members }),
+                Command::Grant { slot, session, members, joins } => {
+                    self.after.push(After::Grant { session, slot, members, joins });
+                }
                 Command::Stop { worker: _, session, token, reason } => {
                     let reason = proto::convert::stop_word(reason).to_owned();
                     let stop = wire::Stop { token: Some(token.into()), reason };

@@ -47,8 +47,11 @@ pub(super) fn open() -> Box<dyn Target> {
             threads: 2,
             exchange: exchange.clone(),
         });
+        let members: Vec<Member> = members.collect();
+        let joins = members.first().map(|member| Order::Join { member: Box::new(member.clone()) });
+        lines.extend(joins.iter().map(proto::convert::to_json));
         let start = Start {
-            members: members.collect(),
+            members,
             device: "cuda:0".to_owned(),
             threads: 4,
             slots: 2,

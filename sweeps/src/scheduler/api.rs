@@ -497,7 +497,7 @@ pub struct SweepRecord {
 pub enum Command {
     /// Write it down.
     Remember(Fact),
-    /// Lease a slot: one trainer process trains all members side by side.
+    /// Lease a slot: one trainer process trains all members side by side. Or let others join a lease.
     Grant {
         /// To whom.
         slot: SlotId,
@@ -505,6 +505,8 @@ pub enum Command {
         session: u64,
         /// The trials: several share one stream of images.
         members: Vec<Token>,
+        /// Beside those that the slot trains, from their next epoch on.
+        joins: bool,
     },
     /// Tell a worker to stop a trial.
     Stop {

@@ -10,12 +10,14 @@
 //! measured only the relative sizes are known, which say who goes where, but nobody waits. An estimate that
 //! has passed is believed less and less; and every heartbeat all is planned anew.
 //!
-//! Slots of replicas beyond what their trials must have count as free here, as many as pending trials could use.
+//! Slots of replicas beyond what their trials must have count as free here, as many as pending trials could use. And what
+//! falls to a busy slot whose cohort takes it in joins that cohort instead of waiting, unless one of higher priority waits.
 
 use super::Scheduler;
 use super::fleet::SPEED_ONE;
 use super::plan::{Allowed, Choice, Expected, Plan};
 use super::queue::Turn;
+use super::state::Lease;
 use crate::ids::{SlotId, TrialId};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
@@ -38,7 +40,7 @@ impl Scheduler {
             return;
         }
         self.fill_to_min();
-        if !self.turns.is_empty() && (self.fleet.has_free() || !self.surplus.is_empty()) {
+        if !self.turns.is_empty() && self.has_something_to_give() {
             self.postpone_overdue();
             if self.pending_whose_turn_it_is() > PLANNED_MAX {
                 self.make_room(self.startable().saturating_sub(self.fleet.free_count()));
@@ -52,13 +54,20 @@ impl Scheduler {
             if self.pending_whose_turn_it_is() <= PLANNED_MAX {
                 self.grant_as_planned();
             }
-            if (self.fleet.has_free() || !self.surplus.is_empty()) && !self.turns.is_empty() {
+            if !self.turns.is_empty() && self.has_something_to_give() {
                 self.assign_at = Some(self.now.saturating_add(self.config.heartbeat_ms.max(1)));
             }
         }
         self.join_idle();
         self.spread();
         self.assign_due = false;
+    }
+
+    /// A slot, or a place beside others where few are pending.
+    fn has_something_to_give(&self) -> bool {
+        self.fleet.has_free()
+            || !self.surplus.is_empty()
+            || (self.pending_whose_turn_it_is() <= PLANNED_MAX && self.may_join_others())
     }
 
     /// How many pending trials could begin, were there slots.
@@ -77,6 +86,7 @@ impl Scheduler {
         let mut grants: BTreeMap<SlotId, Vec<TrialId>> = BTreeMap::new();
         let mut waits = BTreeMap::new();
         let mut without_estimate = Vec::new();
+        let mut waiting_priority = None;
         let wanted = self.startable().saturating_sub(self.fleet.free_count());
         let offered = self.pick_surplus(wanted.min(PLANNED_MAX), |_| true);
         let mut room = (self.fleet.free_count() + offered.len()).saturating_sub(self.kept_for_replicas());
@@ -99,8 +109,19 @@ impl Scheduler {
                 continue;
             }
             let expected = self.expected(sweep, work);
-            let join = |slot: SlotId| grants.get(&slot).is_some_and(|cohort| self.may_join_cohort(cohort, trial));
-            match plan.assign(expected, avoid, &Allowed { free: room > 0, join: &join }) {
+            let join = |slot: SlotId| {
+                let is_new = self.slot(slot).is_some_and(|slot| slot.lease.as_ref().is_none_or(Lease::is_replica));
+                is_new && grants.get(&slot).is_some_and(|cohort| self.may_join_cohort(cohort, trial))
+            };
+            let priority = self.sweeps[sweep].limits.priority;
+            let comes_before = expected.is_measured && waiting_priority.is_none_or(|waiting| waiting <= priority);
+            let granted = |slot: SlotId| grants.get(&slot).map_or(&[][..], Vec::as_slice);
+            let beside: Vec<_> = comes_before.then(|| self.cohorts_for(trial, granted)).into_iter().flatten().collect();
+            let choice = plan.assign(expected, avoid, &Allowed { free: room > 0, join: &join, beside: &beside });
+            if matches!(choice, None | Some(Choice::Busy(_))) {
+                waiting_priority = waiting_priority.max(Some(priority));
+            }
+            match choice {
                 // Another may find company.
                 None => {}
                 Some(Choice::Free(slot)) => {

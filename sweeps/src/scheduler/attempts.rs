@@ -2,7 +2,7 @@
 
 use super::fleet::{SPEED_ONE, duration_ms};
 use super::replicas::Replicas;
-use super::state::{Entry, Lease};
+use super::state::Entry;
 use super::{AttemptEnd, Command, Fact, Millis, Refusal, Scheduler, StopReason, TrialState};
 use crate::ids::{SlotId, Token, TrialId};
 
@@ -89,7 +89,7 @@ impl Scheduler {
         self.set_end(trial, free_at, free_at.unwrap_or(self.now.saturating_add(guess_ms)));
     }
 
-    /// Begins the next attempts of pending trials, side by side, on a free slot.
+    /// Begins the next attempts of pending trials, side by side: on a free slot, or beside those that the slot trains.
     pub(super) fn grant(&mut self, trials: &[TrialId], slot: SlotId) {
         let Some(session) = self.workers.get(&slot.worker).and_then(super::state::Worker::live_session) else { return };
         let mut tokens = Vec::with_capacity(trials.len());
@@ -106,13 +106,13 @@ impl Scheduler {
             }
         }
         let Some(first) = tokens.first().map(|token| token.trial) else { return };
-        let lease = Lease::new(self.now, tokens.iter().copied());
-        if let Some(place) = self.slot_mut(slot) {
-            place.lease = Some(lease);
-        }
+        let now = self.now;
+        let Some(place) = self.slot_mut(slot) else { return };
+        let joins = place.lease.is_some();
+        place.train(now, tokens.iter().copied());
         self.estimate(first);
         self.outbox.attempts.extend(tokens.iter().map(|&token| Fact::AttemptStarted { token, slot }));
-        self.outbox.actions.push(Command::Grant { slot, session, members: tokens });
+        self.outbox.actions.push(Command::Grant { slot, session, members: tokens, joins });
     }
 
     pub(super) fn attempt_ended(&mut self, token: Token, end: AttemptEnd) -> Result<(), Refusal> {

@@ -1,16 +1,19 @@
 //! Trials that train side by side on one slot, over one stream of images.
 //!
-//! They are put together when a slot is leased: of one sweep, reading the same stream, with as many epochs done. Who
-//! shares a slot is not stored beyond that: each trial has its own attempt, and ends on its own. A slot that nothing
-//! pending can use takes one of them over from the slot that will be busy longest.
+//! They are put together when a slot is leased: of one sweep, reading the same stream, with as many epochs done. One that
+//! waits joins others that train already, if it is where they begin their next epoch, and no slot would finish it much
+//! earlier. Who shares a slot is not stored beyond that: each trial has its own attempt, and ends on its own. A slot that
+//! nothing pending can use takes one of them over from the slot that will be busy longest.
 
-use super::fleet::SPEED_ONE;
-use super::state::{Entry, Worker};
+use super::fleet::{BusySlot, SPEED_ONE, Welcome};
+use super::state::{Entry, Lease, Member, Worker};
 use super::{Command, Millis, Scheduler, StopReason, TrialState};
-use crate::ids::{SlotId, Token, TrialId};
+use crate::ids::{SlotId, Token, TrialId, WorkerId};
 
 /// Of pending trials, so many a place in the cohort are looked at.
 const LOOK_AHEAD: usize = 4;
+/// Of cohorts that a trial can join, so many are looked at, those that end first.
+const COHORTS_MAX: usize = 16;
 /// A trial moves only if all is then done in less than this share of the time: its trainer must stop and another start.
 const WORTH_MOVING: f64 = 0.9;
 /// And only if so many heartbeats are won.
@@ -21,11 +24,82 @@ impl Scheduler {
     pub(super) fn may_join_cohort(&self, cohort: &[TrialId], trial: TrialId) -> bool {
         let entry = |trial: &TrialId| self.trials.get(trial).map(Box::as_ref);
         let (Some(first), Some(other)) = (cohort.first().and_then(entry), entry(&trial)) else { return false };
-        let company = u32::try_from(cohort.len() + 1).unwrap_or(u32::MAX);
-        let allowed = cohort.iter().chain([&trial]).filter_map(entry).map(|entry| entry.company_max).min();
-        share_a_stream(first, other)
-            && company <= self.sweeps[first.sweep].limits.max_trials_per_slot
-            && allowed.is_some_and(|allowed| company <= allowed)
+        share_a_stream(first, other) && self.may_share_a_slot(cohort.iter().copied().chain([trial]))
+    }
+
+    /// Whether those are not too many.
+    fn may_share_a_slot(&self, trials: impl Iterator<Item = TrialId>) -> bool {
+        let (mut company, mut company_max) = (0, u32::MAX);
+        for entry in trials.filter_map(|trial| self.trials.get(&trial)) {
+            company += 1;
+            company_max = company_max.min(entry.company_max).min(self.sweeps[entry.sweep].limits.max_trials_per_slot);
+        }
+        company <= company_max
+    }
+
+    /// Whether one more would not be too many.
+    fn has_place(&self, lease: &Lease) -> bool {
+        // Most have no place because of that one alone.
+        trials_of(lease).next().is_some_and(|first| {
+            let limits = |entry: &Entry| self.sweeps[entry.sweep].limits.max_trials_per_slot;
+            let max = self.trials.get(&first).map_or(0, |entry| limits(entry));
+            u32::try_from(lease.members.len()).is_ok_and(|company| company < max)
+                && self.may_share_a_slot(trials_of(lease).chain([first]))
+        })
+    }
+
+    /// Whom a running cohort takes in: those that are where its members begin their next epoch. None where all end
+    /// before that, or while they tell of an epoch's end: who came then would be late. None either where something has
+    /// just failed.
+    pub(super) fn welcome(&self, worker: &Worker, lease: &Lease) -> Option<Welcome> {
+        let first = self.trials.get(&lease.members.first()?.token.trial)?;
+        let (stream, _) = first.meeting()?;
+        if !worker.is_usable() || worker.trust.is_suspect() || !self.has_place(lease) {
+            return None;
+        }
+        let staying = |member: &Member| {
+            let record = &self.trials.get(&member.token.trial)?.record;
+            let stays = !member.moves && matches!(record.state, TrialState::Running { stopping: None, .. });
+            stays.then_some((record.epochs_done, member.epoch, record.trial.epochs))
+        };
+        let staying = lease.members.iter().filter_map(staying);
+        let next = staying.clone().map(|(done, ..)| done).min()?.saturating_add(1);
+        let mut goes_on = false;
+        for (done, told, epochs) in staying {
+            let waits_for_them = done == next && told == 0;
+            if done >= next && !waits_for_them {
+                return None;
+            }
+            goes_on |= epochs > next;
+        }
+        goes_on.then_some((first.sweep, (stream, next)))
+    }
+
+    /// The slots that take that pending trial in, beside what they train and what is `granted` to them.
+    pub(super) fn cohorts_for<'a>(
+        &'a self,
+        trial: TrialId,
+        granted: impl Fn(SlotId) -> &'a [TrialId],
+    ) -> impl Iterator<Item = BusySlot> {
+        let entry = self.trials.get(&trial);
+        let wanted = entry.and_then(|entry| Some((entry.sweep, entry.meeting()?)));
+        let from = wanted.map(|wanted| (wanted, 0, SlotId { worker: WorkerId(0), index: 0 }));
+        let found = from.into_iter().flat_map(|from| self.fleet.welcoming.range(from..));
+        let found = found.take_while(move |(welcome, ..)| Some(*welcome) == wanted).take(COHORTS_MAX);
+        found.filter_map(move |&(_, free_at, id)| {
+            let slot = self.slot(id)?;
+            let company = trials_of(slot.lease.as_ref()?).chain(granted(id).iter().copied()).chain([trial]);
+            let avoids = entry?.avoid == Some(id.worker);
+            let may = !avoids && self.may_share_a_slot(company);
+            may.then_some((free_at, slot.speed.millionths.unwrap_or(0), id))
+        })
+    }
+
+    /// Whether a pending trial could join others. Few are pending.
+    pub(super) fn may_join_others(&self) -> bool {
+        let pending = self.turns.iter().flat_map(|turn| self.sweeps[turn.3].queue.begun());
+        !self.fleet.welcoming.is_empty()
+            && pending.into_iter().any(|trial| self.cohorts_for(trial, |_| &[]).next().is_some())
     }
 
     /// That pending trial and others, longest first, whose work together is at most `work_max`.
@@ -106,9 +180,9 @@ impl Scheduler {
 
 /// Whether they read the same images in the same order from here on.
 fn share_a_stream(one: &Entry, other: &Entry) -> bool {
-    let of = |entry: &Entry| {
-        let record = &entry.record;
-        record.trial.stream.map(|stream| (entry.sweep, stream, record.epochs_done))
-    };
-    of(one).is_some() && of(one) == of(other)
+    one.meeting().is_some() && (one.sweep, one.meeting()) == (other.sweep, other.meeting())
+}
+
+fn trials_of(lease: &Lease) -> impl Iterator<Item = TrialId> {
+    lease.members.iter().map(|member| member.token.trial)
 }

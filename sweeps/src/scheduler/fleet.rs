@@ -1,5 +1,6 @@
 //! The slots that may be used, kept so that the best one for a trial is found without looking at all of them.
 
+use super::queue::Meeting;
 use super::state::{Slot, Worker};
 use super::{Millis, Scheduler};
 use crate::ids::SlotId;
@@ -36,6 +37,9 @@ pub(super) fn duration_ms(expected_ms: f64, millionths: u64) -> Millis {
     (expected_ms * SPEED_ONE as f64 / millionths as f64).ceil().clamp(1.0, 1e15) as Millis
 }
 
+/// Whom a slot takes in beside those that it trains: trials of that sweep that are there.
+pub(super) type Welcome = (usize, Meeting);
+
 /// Where a slot stands in the [`Fleet`].
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
@@ -50,19 +54,21 @@ pub(super) enum Place {
         free_at: Option<Millis>,
         /// It trains several, and one of them can go elsewhere.
         has_spare: bool,
+        /// One that is there may join those that it trains.
+        welcome: Option<Welcome>,
     },
 }
 
 impl Place {
-    /// Where a worker's slot belongs.
-    pub(super) fn of(worker: &Worker, slot: &Slot) -> Self {
+    /// Where a worker's slot belongs, that takes those in.
+    fn of(worker: &Worker, slot: &Slot, welcome: Option<Welcome>) -> Self {
         let speed = slot.speed.millionths;
         match &slot.lease {
             _ if !worker.is_usable() => Self::Unusable,
             None => Self::Free { speed },
             Some(lease) => {
                 let has_spare = lease.members.iter().filter(|member| !member.moves).count() > 1;
-                Self::Busy { speed, free_at: lease.free_at, has_spare }
+                Self::Busy { speed, free_at: lease.free_at, has_spare, welcome }
             }
         }
     }
@@ -90,6 +96,8 @@ pub(super) struct Fleet {
     pub(super) busy: BTreeMap<SpeedClass, BTreeSet<BusySlot>>,
     /// Those of `busy` that train several of which one can go elsewhere, by when they will be free.
     pub(super) crowded: BTreeSet<(Millis, SlotId)>,
+    /// Those of `busy` that take others in, by whom and by when they will be free.
+    pub(super) welcoming: BTreeSet<(Welcome, Millis, SlotId)>,
     /// All usable slots.
     pub(super) slots: u64,
     /// Those that were measured, and the sum of their speeds.
@@ -137,11 +145,12 @@ impl Fleet {
             Place::Free { speed: None } => {
                 self.free_unmeasured.insert(slot);
             }
-            Place::Busy { speed, free_at: Some(free_at), has_spare } => {
+            Place::Busy { speed, free_at: Some(free_at), has_spare, welcome } => {
                 let speed = speed.unwrap_or(0);
                 if has_spare {
                     self.crowded.insert((free_at, slot));
                 }
+                self.welcoming.extend(welcome.map(|welcome| (welcome, free_at, slot)));
                 self.busy.entry(class_or_none(speed)).or_default().insert((free_at, speed, slot));
                 self.busy_until += u128::from(free_at) * u128::from(speed);
                 self.busy_speed += u128::from(speed);
@@ -159,9 +168,12 @@ impl Fleet {
             Place::Free { speed: None } => {
                 self.free_unmeasured.remove(&slot);
             }
-            Place::Busy { speed, free_at: Some(free_at), .. } => {
+            Place::Busy { speed, free_at: Some(free_at), welcome, .. } => {
                 let speed = speed.unwrap_or(0);
                 self.crowded.remove(&(free_at, slot));
+                if let Some(welcome) = welcome {
+                    self.welcoming.remove(&(welcome, free_at, slot));
+                }
                 let class = class_or_none(speed);
                 if let Some(slots) = self.busy.get_mut(&class) {
                     slots.remove(&(free_at, speed, slot));
@@ -178,7 +190,7 @@ impl Fleet {
     /// For tests: these slots, each in its place, and nothing else.
     pub(super) fn check(&self, slots: impl Iterator<Item = (SlotId, Place)>) {
         let mut sums = Self::default();
-        let (mut free, mut free_unmeasured, mut busy, mut crowded) = (0, 0, 0, 0);
+        let (mut free, mut free_unmeasured, mut busy, mut crowded, mut welcoming) = (0, 0, 0, 0, 0);
         for (id, place) in slots {
             sums.count(place, 1);
             let found = match place {
@@ -191,10 +203,13 @@ impl Fleet {
                     free_unmeasured += 1;
                     self.free_unmeasured.contains(&id)
                 }
-                Place::Busy { speed, free_at: Some(free_at), has_spare } => {
+                Place::Busy { speed, free_at: Some(free_at), has_spare, welcome } => {
                     let speed = speed.unwrap_or(0);
                     busy += 1;
                     crowded += usize::from(has_spare);
+                    welcoming += usize::from(welcome.is_some());
+                    let is_known = |welcome| self.welcoming.contains(&(welcome, free_at, id));
+                    assert!(welcome.is_none_or(is_known), "{id} takes others in, unseen");
                     assert_eq!(self.crowded.contains(&(free_at, id)), has_spare, "whether {id} is crowded");
                     sums.busy_until += u128::from(free_at) * u128::from(speed);
                     sums.busy_speed += u128::from(speed);
@@ -207,6 +222,7 @@ impl Fleet {
         assert_eq!((self.free.len(), self.free_unmeasured.len()), (free, free_unmeasured), "free slots");
         assert_eq!(self.busy.values().map(BTreeSet::len).sum::<usize>(), busy, "busy slots");
         assert_eq!(self.crowded.len(), crowded, "crowded slots");
+        assert_eq!(self.welcoming.len(), welcoming, "slots that take others in");
         assert!(self.busy.values().all(|slots| !slots.is_empty()), "a class of speeds without slots");
         let of = |fleet: &Self| (fleet.slots, fleet.measured, fleet.measured_speed, fleet.busy_until, fleet.busy_speed);
         assert_eq!(of(self), of(&sums), "sums over the fleet");
@@ -226,7 +242,7 @@ impl Fleet {
 }
 
 /// Class 0 is for slots never measured; measured ones start at class 1.
-fn class_or_none(speed: u64) -> SpeedClass {
+pub(super) fn class_or_none(speed: u64) -> SpeedClass {
     if speed == 0 { 0 } else { 1 + speed_class(speed) }
 }
 
@@ -234,7 +250,9 @@ impl Scheduler {
     /// Where the slot belongs.
     pub(super) fn place_of(&self, id: SlotId) -> Place {
         let Some(worker) = self.workers.get(&id.worker) else { return Place::Unusable };
-        worker.slots.get(&id.index).map_or(Place::Unusable, |slot| Place::of(worker, slot))
+        let Some(slot) = worker.slots.get(&id.index) else { return Place::Unusable };
+        let welcome = slot.lease.as_ref().and_then(|lease| self.welcome(worker, lease));
+        Place::of(worker, slot, welcome)
     }
 
     /// Puts the slot where it belongs; after every change of its lease, its speed or its worker.
@@ -254,6 +272,11 @@ impl Scheduler {
         // But a free slot may now be seen to be of use to this cohort.
         let is_crowded = matches!(place, Place::Busy { has_spare: true, .. });
         self.assign_due |= !only_measured || (is_crowded && self.fleet.has_free());
+        // And whoever waits where it begins its next epoch can join.
+        if let Place::Busy { welcome: Some((sweep, meeting)), .. } = place {
+            let sweep = &self.sweeps[sweep];
+            self.assign_due |= sweep.turn.is_some() && sweep.queue.has_begun(meeting);
+        }
     }
 
     /// The same for all slots of a worker.

@@ -3,8 +3,7 @@
 //! An index is right when each thing has its entry there and there are as many entries as things: so nothing is built
 //! anew for comparison, and millions of events can be checked.
 
-use super::fleet::Place;
-use super::state::{Lease, PENDING, RUNNING, state_index};
+use super::state::{Lease, Member, PENDING, RUNNING, state_index};
 use super::{Scheduler, TrialState};
 use crate::ids::{SlotId, Token};
 
@@ -48,7 +47,7 @@ impl Scheduler {
         let (mut counted, mut turns) = (0, 0);
         for (index, sweep) in self.sweeps.iter().enumerate() {
             assert_eq!(self.sweep_by_name.get(&sweep.name), Some(&index), "sweep {} is not found", sweep.name);
-            let mut work = 0;
+            let (mut work, mut begun) = (0, 0);
             for (state, trials) in sweep.by_state.iter().enumerate() {
                 counted += trials.len();
                 for id in trials {
@@ -58,13 +57,15 @@ impl Scheduler {
                     let Some(entry) = entry else { continue };
                     assert_eq!(entry.sweep, index, "trial {id} is counted in another sweep");
                     if state == PENDING {
-                        assert!(sweep.queue.contains(entry.work(), *id), "trial {id} is pending and not queued");
+                        assert!(sweep.queue.contains(entry), "trial {id} is pending and not queued");
                         work += u128::from(entry.work());
+                        begun += usize::from(super::queue::begun(entry).is_some());
                     }
                 }
             }
             assert_eq!(sweep.queue.len(), sweep.by_state[PENDING].len(), "queue of sweep {}", sweep.name);
             assert_eq!(sweep.queue.work(), work, "queued work of sweep {}", sweep.name);
+            assert_eq!(sweep.queue.begun_count(), begun, "trials of sweep {} that can join others", sweep.name);
             assert_eq!(sweep.turn, self.turn_of(index), "turn of sweep {}", sweep.name);
             if let Some(turn) = &sweep.turn {
                 turns += 1;
@@ -87,10 +88,10 @@ impl Scheduler {
             }
             assert!(!known.attached || known.session.is_some(), "worker {worker} is attached by no session");
             for (&index, slot) in &known.slots {
-                assert_eq!(slot.place, Place::of(known, slot), "place of slot {index} of worker {worker}");
+                let id = SlotId { worker, index };
+                assert_eq!(slot.place, self.place_of(id), "place of {id}");
                 let Some(lease) = &slot.lease else { continue };
                 leases += lease.members.len();
-                let id = SlotId { worker, index };
                 for member in &lease.members {
                     moving += usize::from(member.moves);
                     assert_eq!(self.current(member.token), Ok(id), "{id} trains what does not run there");
@@ -109,6 +110,10 @@ impl Scheduler {
     fn check_cohort(&self, id: SlotId, lease: &Lease) {
         assert!(!lease.members.is_empty(), "{id} is leased to nobody");
         let [first, others @ ..] = &lease.members[..] else { return };
+        let company_max = |member: &Member| self.trials.get(&member.token.trial).map(|entry| entry.company_max);
+        let company_max = lease.members.iter().filter_map(company_max).min();
+        let is_allowed = |max: u32| lease.members.len() <= usize::try_from(max).unwrap_or(usize::MAX);
+        assert!(company_max.is_some_and(is_allowed), "{id} trains {lease:?}: one of them must have less company");
         for other in others {
             let of = |token: Token| {
                 let entry = self.trials.get(&token.trial)?;

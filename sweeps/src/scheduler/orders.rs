@@ -26,6 +26,7 @@ impl Scheduler {
                     }
                     self.sweeps[index].limits = limits.clone();
                     self.outbox.sweeps.push(Fact::SweepKnown { sweep: name.clone(), limits });
+                    self.refresh_slots_of_sweep(index);
                     self.refresh_turn(index);
                     self.assign_due = true;
                 }
@@ -223,6 +224,7 @@ impl Scheduler {
             return;
         }
         self.set_state(trial, TrialState::Running { attempt, slot, stopping: Some(reason) });
+        self.refresh_slot(slot);
         let worker = self.workers.get(&slot.worker);
         // Without a stream it is told when it comes back.
         if let Some(session) = worker.and_then(super::state::Worker::live_session) {
@@ -237,6 +239,17 @@ impl Scheduler {
         let TrialState::Running { attempt, slot, stopping } = entry.record.state else { return };
         if stopping == Some(StopReason::Pause) {
             self.set_state(trial, TrialState::Running { attempt, slot, stopping: None });
+            self.refresh_slot(slot);
+        }
+    }
+
+    /// As many of its trials may train side by side may have changed.
+    fn refresh_slots_of_sweep(&mut self, index: usize) {
+        for trial in self.sweeps[index].by_state[RUNNING].clone() {
+            let Some(TrialState::Running { slot, .. }) = self.trial(trial).map(|record| &record.state) else {
+                continue;
+            };
+            self.refresh_slot(*slot);
         }
     }
 

@@ -1,7 +1,7 @@
 //! A plan on paper: each trial in turn is given to the slot that would finish it earliest.
 
 use super::Millis;
-use super::fleet::{BusySlot, Fleet, SpeedClass, duration_ms};
+use super::fleet::{BusySlot, Fleet, SpeedClass, class_or_none, duration_ms};
 use crate::ids::{SlotId, WorkerId};
 use std::cmp::Reverse;
 use std::collections::btree_set::Iter;
@@ -23,7 +23,7 @@ pub(super) struct Expected {
 /// To whom a trial falls.
 pub(super) enum Choice {
     Free(SlotId),
-    /// To one that was free, beside those that were given to it before.
+    /// To one beside those that it trains, or that were given to it before.
     Joined(SlotId),
     Busy(SlotId),
 }
@@ -34,6 +34,8 @@ pub(super) struct Allowed<'a> {
     pub(super) free: bool,
     /// Those that were free, to be beside what was given to them.
     pub(super) join: &'a dyn Fn(SlotId) -> bool,
+    /// Busy ones, to be beside what they train.
+    pub(super) beside: &'a [BusySlot],
 }
 
 /// The fleet, and what was given to it so far. The fleet itself is not copied: what changed lies beside it.
@@ -46,8 +48,10 @@ pub(super) struct Plan<'a> {
     busy: BTreeMap<SpeedClass, Peekable<Iter<'a, BusySlot>>>,
     /// By class: slots that were given something, with their new ends.
     given: BTreeMap<SpeedClass, BTreeSet<BusySlot>>,
-    /// Of `busy`, those that count as free.
-    offered: BTreeSet<SlotId>,
+    /// Of `busy`, those that count as free, or were given something.
+    passed: BTreeSet<SlotId>,
+    /// Where those that were given something are in `given`.
+    given_to: BTreeMap<SlotId, (SpeedClass, BusySlot)>,
 }
 
 /// In `given`: slots that were free.
@@ -64,8 +68,8 @@ impl<'a> Plan<'a> {
         free.extend(fleet.free_unmeasured.iter().take(free_max).map(|&slot| (Reverse(mean_speed), slot)));
         free.extend(offered.iter().map(|&(speed, slot)| (Reverse(speed), slot)));
         let busy = fleet.busy.iter().map(|(&class, slots)| (class, slots.iter().peekable())).collect();
-        let offered = offered.iter().map(|&(_, slot)| slot).collect();
-        Self { now, mean_speed, free, busy, given: BTreeMap::new(), offered }
+        let passed = offered.iter().map(|&(_, slot)| slot).collect();
+        Self { now, mean_speed, free, busy, given: BTreeMap::new(), passed, given_to: BTreeMap::new() }
     }
 
     /// The slots that nothing was given to, fastest first.
@@ -94,14 +98,18 @@ impl<'a> Plan<'a> {
             (self.now.saturating_add(ms), speed, slot)
         });
         let joined = self.best_joined(expected, avoid, allowed.join);
-        let begins_ms = match (free, joined) {
-            (None, None) => return None,
-            (Some((end, ..)), None) | (None, Some((end, ..))) => end,
-            (Some((free, ..)), Some((joined, ..))) => free.min(joined),
-        }
-        .saturating_sub(self.now);
-        if let Some((end, class, busy)) = self.best_busy(expected, avoid)
-            && joined.is_none_or(|joined| joined.2 != busy)
+        let joined = joined.into_iter().chain(self.best_beside(expected, allowed.beside)).min();
+        let busy = self.best_busy(expected, avoid);
+        let Some(begins) = free.map(|(end, ..)| end).into_iter().chain(joined.map(|(end, ..)| end)).min() else {
+            // Whoever would join those that train there is to know that it will come.
+            if let Some((end, class, slot)) = busy.filter(|(_, class, _)| expected.is_measured && *class < GUESSED) {
+                self.give(class, slot, end, true);
+            }
+            return None;
+        };
+        let begins_ms = begins.saturating_sub(self.now);
+        if let Some((end, class, busy)) = busy
+            && joined.is_none_or(|joined| joined.2.2 != busy.2)
             && (end.saturating_sub(self.now) as f64) < begins_ms as f64 * WORTH_WAITING
         {
             self.give(class, busy, end, expected.is_measured);
@@ -139,6 +147,19 @@ impl<'a> Plan<'a> {
         soonest.into_iter().find(|(.., slot)| may_join(slot.2))
     }
 
+    /// Of the busy slots that take it in, the one that would finish it earliest.
+    fn best_beside(&self, expected: Expected, beside: &[BusySlot]) -> Option<(Millis, SpeedClass, BusySlot)> {
+        let ends = beside.iter().map(|slot| {
+            let (class, slot) = self.given_to.get(&slot.2).copied().unwrap_or((class_or_none(slot.1), *slot));
+            (slot.0.saturating_add(self.takes_ms(expected, slot)), class, slot)
+        });
+        ends.min()
+    }
+
+    fn takes_ms(&self, expected: Expected, slot: BusySlot) -> Millis {
+        duration_ms(expected.ms, if slot.1 == 0 { self.mean_speed } else { slot.1 })
+    }
+
     /// The busy slot that would finish it earliest: when, and which. Within a class, whose speeds are nearly the
     /// same, that is the first to be free.
     fn best_busy(&mut self, expected: Expected, avoid: Option<WorkerId>) -> Option<(Millis, SpeedClass, BusySlot)> {
@@ -152,7 +173,7 @@ impl<'a> Plan<'a> {
             }
         };
         for (&class, slots) in &mut self.busy {
-            while slots.next_if(|slot| self.offered.contains(&slot.2)).is_some() {}
+            while slots.next_if(|slot| self.passed.contains(&slot.2)).is_some() {}
             if let Some(&&slot) = slots.peek() {
                 consider(class, slot);
             }
@@ -170,10 +191,12 @@ impl<'a> Plan<'a> {
     /// Moves the slot's end, on paper.
     fn give(&mut self, class: SpeedClass, slot: BusySlot, end: Millis, is_measured: bool) {
         let was_given = self.given.get_mut(&class).is_some_and(|given| given.remove(&slot));
-        if !was_given && let Some(slots) = self.busy.get_mut(&class) {
-            slots.next();
+        if !was_given {
+            self.passed.insert(slot.2);
         }
         let class = if is_measured { class } else { GUESSED };
-        self.given.entry(class).or_default().insert((end, slot.1, slot.2));
+        let slot = (end, slot.1, slot.2);
+        self.given.entry(class).or_default().insert(slot);
+        self.given_to.insert(slot.2, (class, slot));
     }
 }

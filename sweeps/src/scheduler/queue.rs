@@ -1,32 +1,59 @@
 //! The order of pending trials: higher priority first, then longest work, then lowest id.
 
 use super::Scheduler;
+use super::state::Entry;
 use crate::ids::TrialId;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+
+/// Where trials of a sweep meet: in a stream, with so many epochs done.
+pub(super) type Meeting = (u64, u32);
 
 /// The pending trials of one sweep, longest work first.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     order: BTreeSet<(Reverse<u64>, TrialId)>,
     work: u128,
+    /// Those that have epochs behind them, and share a stream: a cohort that gets as far can take them in.
+    begun: BTreeSet<(Meeting, TrialId)>,
 }
 
 impl Queue {
-    pub(super) fn insert(&mut self, work: u64, trial: TrialId) {
+    pub(super) fn insert(&mut self, entry: &Entry) {
+        let (work, trial) = (entry.work(), entry.record.trial.id);
         if self.order.insert((Reverse(work), trial)) {
             self.work += u128::from(work);
+            self.begun.extend(begun(entry));
         }
     }
 
-    pub(super) fn remove(&mut self, work: u64, trial: TrialId) {
+    pub(super) fn remove(&mut self, entry: &Entry) {
+        let (work, trial) = (entry.work(), entry.record.trial.id);
         if self.order.remove(&(Reverse(work), trial)) {
             self.work -= u128::from(work);
+            if let Some(begun) = begun(entry) {
+                self.begun.remove(&begun);
+            }
         }
     }
 
-    pub(super) fn contains(&self, work: u64, trial: TrialId) -> bool {
-        self.order.contains(&(Reverse(work), trial))
+    pub(super) fn contains(&self, entry: &Entry) -> bool {
+        let is_begun = begun(entry).is_none_or(|begun| self.begun.contains(&begun));
+        is_begun && self.order.contains(&(Reverse(entry.work()), entry.record.trial.id))
+    }
+
+    /// Those that a cohort can take in, where it gets as far.
+    pub(super) fn begun(&self) -> impl Iterator<Item = TrialId> {
+        self.begun.iter().map(|&(_, trial)| trial)
+    }
+
+    pub(super) fn begun_count(&self) -> usize {
+        self.begun.len()
+    }
+
+    /// Whether one of them is there.
+    pub(super) fn has_begun(&self, meeting: Meeting) -> bool {
+        self.begun.range((meeting, TrialId(0))..).next().is_some_and(|(found, _)| *found == meeting)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -56,6 +83,12 @@ impl Queue {
     pub(super) fn before(&self, work: u64, trial: TrialId) -> usize {
         self.order.range(..(Reverse(work), trial)).count()
     }
+}
+
+/// The trial's entry among those that have begun.
+pub(super) fn begun(entry: &Entry) -> Option<(Meeting, TrialId)> {
+    let meeting = entry.meeting().filter(|_| entry.record.epochs_done > 0);
+    meeting.map(|meeting| (meeting, entry.record.trial.id))
 }
 
 /// A sweep's place among the sweeps that may run a trial now, by its first trial.

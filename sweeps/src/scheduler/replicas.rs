@@ -363,7 +363,7 @@ impl Scheduler {
         let token = Token::replica(trial, entry.record.attempts, entry.record.replicas_started);
         self.outbox.touched.insert(trial);
         self.put(token, slot);
-        self.outbox.actions.push(Command::Grant { slot, session, members: vec![token] });
+        self.outbox.actions.push(Command::Grant { slot, session, members: vec![token], joins: false });
     }
 
     /// A replica trains on that slot from now on.

@@ -1,7 +1,7 @@
 //! What the scheduler remembers, and the one door through which a trial changes its state.
 
 use super::fleet::{Place, Speed};
-use super::queue::{Queue, Turn};
+use super::queue::{Meeting, Queue, Turn};
 use super::replicas::Replicas;
 use super::trust::Trust;
 use super::{AskedLimit, Command, Fact, Millis, Scheduler, SweepLimits, TrialRecord, TrialState};
@@ -28,6 +28,11 @@ impl Entry {
         let trial = &self.record.trial;
         let epochs_left = trial.epochs.saturating_sub(self.record.epochs_done);
         trial.work.saturating_mul(u64::from(epochs_left))
+    }
+
+    /// Where it is in its stream, if it shares one.
+    pub(super) fn meeting(&self) -> Option<Meeting> {
+        self.record.trial.stream.map(|stream| (stream, self.record.epochs_done))
     }
 }
 
@@ -127,6 +132,16 @@ pub(super) struct Slot {
     pub(super) place: Place,
 }
 
+impl Slot {
+    /// Those as well, from now on.
+    pub(super) fn train(&mut self, now: Millis, tokens: impl IntoIterator<Item = Token>) {
+        match &mut self.lease {
+            Some(lease) => lease.members.extend(tokens.into_iter().map(Member::new)),
+            free => *free = Some(Lease::new(now, tokens)),
+        }
+    }
+}
+
 /// What a slot trains: trials side by side, or one replica of a trial.
 #[derive(Debug)]
 pub(super) struct Lease {
@@ -142,7 +157,7 @@ pub(super) struct Lease {
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) token: Token,
-    /// The last epoch that this attempt has reported.
+    /// The last epoch that this attempt has reported; 0 if none.
     pub(super) epoch: u32,
     /// It was asked to move to another slot.
     pub(super) moves: bool,
@@ -157,6 +172,10 @@ impl Lease {
     /// Of a replica that is not its trial's chief: it has its slot for itself.
     pub(super) fn replica(&self) -> Option<Token> {
         self.members.first().map(|member| member.token).filter(|token| token.replica > 0)
+    }
+
+    pub(super) fn is_replica(&self) -> bool {
+        self.replica().is_some()
     }
 
     pub(super) fn member(&self, token: Token) -> Option<&Member> {
@@ -220,7 +239,7 @@ impl Scheduler {
         let entry = Box::new(Entry { record, sweep, avoid: None, company_max: u32::MAX, replicas });
         self.sweeps[sweep].by_state[state_index(&entry.record.state)].insert(id);
         if entry.record.state == TrialState::Pending {
-            self.sweeps[sweep].queue.insert(entry.work(), id);
+            self.sweeps[sweep].queue.insert(&entry);
             self.assign_due = true;
         }
         self.trials.insert(id, entry);
@@ -253,11 +272,7 @@ impl Scheduler {
                 slots: BTreeMap::new(),
             });
             self.deadlines.insert((worker.deadline, slot.worker));
-            let place = worker.slots.entry(slot.index).or_default();
-            match &mut place.lease {
-                Some(lease) => lease.members.push(Member::new(token)),
-                empty => *empty = Some(Lease::new(self.now, [token])),
-            }
+            worker.slots.entry(slot.index).or_default().train(self.now, [token]);
         }
         self.add_trial(sweep, record);
     }
@@ -270,7 +285,7 @@ impl Scheduler {
         let Some(entry) = self.trials.get_mut(&trial) else { return };
         let sweep = &mut self.sweeps[entry.sweep];
         if entry.record.state == TrialState::Pending {
-            sweep.queue.remove(entry.work(), trial);
+            sweep.queue.remove(entry);
         }
         sweep.by_state[state_index(&entry.record.state)].remove(&trial);
         sweep.by_state[state_index(&state)].insert(trial);
@@ -279,7 +294,7 @@ impl Scheduler {
             entry.record.chief_address = None;
         }
         if entry.record.state == TrialState::Pending {
-            sweep.queue.insert(entry.work(), trial);
+            sweep.queue.insert(entry);
             self.assign_due = true;
         }
         self.outbox.touched.insert(trial);

@@ -29,14 +29,25 @@ pub(super) struct Trust {
     pub(super) aside: Option<(Millis, String)>,
 }
 
+impl Trust {
+    /// Something has failed there, and nothing worked since.
+    pub(super) fn is_suspect(&self) -> bool {
+        !self.failed.is_empty()
+    }
+}
+
 impl Scheduler {
     /// An epoch was finished there.
     pub(super) fn worked(&mut self, worker: WorkerId) {
         let now = self.now;
         let Some(known) = self.workers.get_mut(&worker) else { return };
+        let was_suspect = known.trust.is_suspect();
         known.trust.failed.clear();
         known.trust.times = 0;
         known.trust.worked_at = Some(now);
+        if was_suspect {
+            self.refresh_slots(worker);
+        }
         // Something that it had begun before: good enough.
         self.take_back(worker);
     }
@@ -50,10 +61,11 @@ impl Scheduler {
             trust.since = now;
         }
         trust.failed.insert(trial);
-        if trust.aside.is_some() || trust.failed.len() < TRIALS {
+        let (may_be_its_own, since) = (trust.aside.is_some() || trust.failed.len() < TRIALS, trust.since);
+        self.refresh_slots(worker);
+        if may_be_its_own {
             return;
         }
-        let since = trust.since;
         let works = |(&other, known): (&WorkerId, &super::state::Worker)| {
             other != worker && known.attached && known.trust.worked_at.is_some_and(|at| at >= since)
         };

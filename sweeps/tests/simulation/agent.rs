@@ -41,6 +41,8 @@ pub(crate) struct Training {
     pub(crate) epoch: u32,
     pub(crate) epochs: u32,
     pub(crate) mult_adds: u64,
+    /// An epoch of it is under way. Those that are further on wait for it.
+    pub(crate) trains: bool,
     pub(crate) hangs: bool,
 }
 
@@ -180,10 +182,10 @@ impl World {
         match say {
             Say::Welcome { .. } | Say::Alive => {}
             Say::Register => self.register(index),
-            Say::Gone { token } => self.agents[index].drop_token(token),
+            Say::Gone { token } => self.drop_token(index, token),
             Say::Drain => self.agents[index].draining = true,
-            Say::Grant { index: slot, tokens } => self.begin(index, slot, &tokens),
-            Say::Stop { token, reason: StopReason::Superseded } => self.agents[index].drop_token(token),
+            Say::Grant { index: slot, tokens, joins } => self.begin(index, slot, &tokens, joins),
+            Say::Stop { token, reason: StopReason::Superseded } => self.drop_token(index, token),
             Say::Stop { token, reason: StopReason::Pause | StopReason::Cancel } => {
                 let generation = self.agents[index].generation;
                 let delay = self.delay();
@@ -192,15 +194,22 @@ impl World {
         }
     }
 
-    /// What the slot trained before is not wanted any more.
-    pub(crate) fn begin(&mut self, index: usize, slot: u32, tokens: &[Token]) {
+    /// What the slot trained before is not wanted any more, unless they join it.
+    pub(crate) fn begin(&mut self, index: usize, slot: u32, tokens: &[Token], joins: bool) {
         if tokens.iter().all(|token| self.agents[index].seen.contains(token)) {
             return;
         }
-        self.agents[index].slots[slot as usize].training.clear();
+        let training = &mut self.agents[index].slots[slot as usize].training;
+        if !joins {
+            training.clear();
+        } else {
+            let fault = if training.is_empty() { "joined_too_late" } else { "joined" };
+            self.met(fault);
+        }
         for &token in tokens {
             self.begin_one(index, slot, token);
         }
+        self.go_on(index);
         if tokens.len() > 1 {
             self.met("cohort");
         }
@@ -218,11 +227,35 @@ impl World {
             return;
         }
         let elastic = record.trial.replicas.max > 1;
-        agent.slots[slot as usize].training.push(Training { token, epoch, epochs, mult_adds, hangs: false });
+        agent.slots[slot as usize].training.push(Training {
+            token,
+            epoch,
+            epochs,
+            mult_adds,
+            trains: false,
+            hangs: false,
+        });
         if elastic && token.replica == 0 {
             self.listen(index, token);
         }
-        self.plan_epoch(index, token);
+    }
+
+    fn drop_token(&mut self, index: usize, token: Token) {
+        self.agents[index].drop_token(token);
+        self.go_on(index);
+    }
+
+    /// Where no epoch is under way, those that are furthest behind begin one.
+    fn go_on(&mut self, index: usize) {
+        let slots =
+            self.agents[index].slots.iter().filter(|slot| !slot.training.iter().any(|training| training.trains));
+        let behind = slots.flat_map(|slot| {
+            let epoch = slot.training.iter().map(|training| training.epoch).min();
+            slot.training.iter().filter(move |training| Some(training.epoch) == epoch).map(|training| training.token)
+        });
+        for token in behind.collect::<Vec<_>>() {
+            self.plan_epoch(index, token);
+        }
     }
 
     /// Said again and again here, in place of an outbox.
@@ -256,6 +289,7 @@ impl World {
         let mult_adds: u64 = slot.training.iter().map(|training| training.mult_adds).sum();
         let mut epoch_ms = (mult_adds as f64 / slot.speed * jitter) as Millis + 1;
         let Some(training) = slot.training.iter_mut().find(|training| training.token == token) else { return };
+        training.trains = true;
         if hangs {
             training.hangs = true;
             epoch_ms += hang_ms;
@@ -283,6 +317,7 @@ impl World {
             return self.help(index, token);
         }
         training.epoch += 1;
+        training.trains = false;
         let (epoch, done) = (training.epoch, training.epoch >= training.epochs);
         let duration_ms = (training.mult_adds as f64 / speed) as Millis + 1;
         self.call(index, Call::Epoch { token, epoch, duration_ms });
@@ -292,7 +327,7 @@ impl World {
         if done {
             self.end(index, token, AttemptEnd::Completed);
         } else {
-            self.plan_epoch(index, token);
+            self.go_on(index);
         }
     }
 
@@ -319,5 +354,6 @@ impl World {
         slot.training.retain(|training| training.token != token);
         agent.unacked.insert(token, (slot_index, end.clone()));
         self.call(index, Call::Ended { token, end });
+        self.go_on(index);
     }
 }

@@ -121,7 +121,7 @@ pub(crate) fn epoch(trial: u64, attempt: u32, epoch: u32) -> Event {
 /// Grants as (worker, session, token), stops as (worker, token, reason).
 pub(crate) fn grants(commands: &[Command]) -> Vec<(u64, u64, Token)> {
     let grant = |command: &Command| match command {
-        Command::Grant { slot, session, members } => Some((slot.worker.0, *session, members[0])),
+        Command::Grant { slot, session, members, .. } => Some((slot.worker.0, *session, members[0])),
         _ => None,
     };
     commands.iter().filter_map(grant).collect()
@@ -145,7 +145,7 @@ fn a_trial_is_leased_trained_and_done_once() {
         Command::Remember(Fact::SweepKnown { sweep: "grid".into(), limits: LIMITS }),
         Command::Remember(Fact::Trial(record.clone())),
         Command::Remember(Fact::AttemptStarted { token, slot }),
-        Command::Grant { slot, session: 1, members: vec![token] },
+        Command::Grant { slot, session: 1, members: vec![token], joins: false },
     ];
     assert_eq!(commands, expected);
     let commands = bench.ok(epoch(1, 1, 1));

@@ -1,9 +1,12 @@
 //! Trials side by side on one slot.
 
-use crate::behaviour::{Bench, LIMITS, crashed, ended, join, running, slot, token};
+use crate::behaviour::{Bench, CONFIG, LIMITS, crashed, ended, join, running, slot, token};
 use std::collections::{BTreeMap, BTreeSet};
-use sweeps::ids::{Token, TrialId};
-use sweeps::scheduler::{AttemptEnd, Command, Event, NewTrial, ReplicaLimits, StopReason, SweepLimits, TrialState};
+use sweeps::ids::{Token, TrialId, WorkerId};
+use sweeps::scheduler::{
+    AttemptEnd, Command, Event, NewTrial, ReplicaLimits, Scheduler, StopReason, SweepLimits, SweepRecord, TrialState,
+    Waiting,
+};
 
 const SIDE_BY_SIDE: SweepLimits = SweepLimits { max_trials_per_slot: 16, ..LIMITS };
 
@@ -124,14 +127,9 @@ fn a_restarted_coordinator_knows_who_trains_where() {
     let mut bench = Bench::with(1);
     bench.ok(submit(SIDE_BY_SIDE, &[(1, 900, Some(1)), (2, 500, Some(1)), (3, 400, Some(1))]));
     let records = [1, 2, 3].map(|trial| bench.record(trial).clone());
-    let sweep = sweeps::scheduler::SweepRecord {
-        sweep: "grid".into(),
-        limits: SIDE_BY_SIDE,
-        asked: None,
-        paused: false,
-        trials: records.into(),
-    };
-    let scheduler = sweeps::scheduler::Scheduler::restore(crate::behaviour::CONFIG, 0, vec![sweep]);
+    let sweep =
+        SweepRecord { sweep: "grid".into(), limits: SIDE_BY_SIDE, asked: None, paused: false, trials: records.into() };
+    let scheduler = Scheduler::restore(CONFIG, 0, vec![sweep]);
     let mut bench = Bench { scheduler, now: 0 };
     // It comes back without one of them.
     bench.ok(join(1, 1, &[token(1, 1), token(3, 1)]));
@@ -181,4 +179,177 @@ fn one_that_stopped_to_move_is_paused_if_somebody_asked_for_that() {
     assert_eq!(bench.state(2), TrialState::Paused);
     let held = bench.scheduler.worker(slot(2).worker).map(|view| view.slots[0].trials.clone());
     assert_eq!(held, Some(vec![TrialId(3)]));
+}
+
+/// By worker: the trials that join others there.
+fn joined(commands: &[Command]) -> BTreeSet<(u64, Vec<u64>)> {
+    let joins = |command: &&Command| matches!(command, Command::Grant { joins: true, .. });
+    granted(&commands.iter().filter(joins).cloned().collect::<Vec<_>>())
+}
+
+fn left(worker: u64) -> Event {
+    Event::WorkerLeft { worker: WorkerId(worker), session: 1 }
+}
+
+/// Trial 1 on worker 1 has done one epoch, and trial 2 on worker 2 one more.
+fn one_is_ahead() -> Bench {
+    let mut bench = Bench::with(2);
+    bench.ok(submit(SIDE_BY_SIDE, &[(1, 1_000, Some(1)), (2, 1_000, Some(1))]));
+    for (trial, told) in [(1, 1), (2, 1), (2, 2)] {
+        bench.ok(epoch(trial, 1, told, 1_000));
+    }
+    bench
+}
+
+#[test]
+fn one_that_lost_its_slot_joins_those_that_are_about_to_begin_its_next_epoch() {
+    let mut bench = one_is_ahead();
+    let commands = bench.ok(left(2));
+    assert_eq!(joined(&commands), [(1, vec![2])].into());
+    assert_eq!(bench.state(2), running(2, 1, None));
+    let held = bench.scheduler.worker(WorkerId(1)).map(|view| view.slots[0].trials.clone());
+    assert_eq!(held, Some(vec![TrialId(1), TrialId(2)]));
+    // A restarted coordinator knows of both.
+    let records = [1, 2].map(|trial| bench.record(trial).clone());
+    let (sweep, limits) = ("grid".to_owned(), SIDE_BY_SIDE);
+    let record = SweepRecord { sweep, limits, asked: None, paused: false, trials: records.into() };
+    let mut restored = Bench { scheduler: Scheduler::restore(CONFIG, 0, vec![record]), now: 0 };
+    restored.ok(join(1, 2, &[token(1, 1), token(2, 2)]));
+    for bench in [&mut bench, &mut restored] {
+        bench.ok(ended(1, 1, AttemptEnd::Completed));
+        assert_eq!(bench.state(2), running(2, 1, None));
+        bench.ok(ended(2, 2, AttemptEnd::Completed));
+        assert_eq!(bench.state(2), TrialState::Completed);
+    }
+}
+
+#[test]
+fn one_that_is_further_on_joins_when_the_others_have_come_as_far() {
+    let mut bench = one_is_ahead();
+    bench.ok(epoch(2, 1, 3, 1_000));
+    assert_eq!(granted(&bench.ok(left(2))), [].into());
+    assert_eq!(bench.explain(2), Waiting::NoFreeSlot { ahead: 0, slots: 1 });
+    assert_eq!(joined(&bench.ok(epoch(1, 1, 2, 1_000))), [(1, vec![2])].into());
+    // One that is behind has missed them.
+    bench.ok(Event::TrialPaused { trial: TrialId(2) });
+    bench.ok(ended(2, 2, AttemptEnd::Stopped));
+    bench.ok(epoch(1, 1, 3, 1_000));
+    assert_eq!(granted(&bench.ok(Event::TrialResumed { trial: TrialId(2) })), [].into());
+    assert_eq!(granted(&bench.ok(ended(1, 1, AttemptEnd::Completed))), [(1, vec![2])].into());
+}
+
+#[test]
+fn several_join_together_and_no_more_than_may() {
+    for (max_trials_per_slot, expected) in [(16, vec![2, 3]), (2, vec![2]), (1, vec![])] {
+        let mut bench = Bench::with(3);
+        let trials = [(1, 1_000, Some(1)), (2, 900, Some(1)), (3, 800, Some(1))];
+        bench.ok(submit(SweepLimits { max_trials_per_slot, ..LIMITS }, &trials));
+        for (trial, told) in [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2)] {
+            bench.ok(epoch(trial, 1, told, trials[trial as usize - 1].1));
+        }
+        bench.ok(Event::LeasesHeld { reason: Some("no room".into()) });
+        bench.ok(left(2));
+        bench.ok(left(3));
+        let commands = bench.ok(Event::LeasesHeld { reason: None });
+        let expected = if expected.is_empty() { [].into() } else { [(1, expected)].into() };
+        assert_eq!(joined(&commands), expected, "{max_trials_per_slot} a slot");
+    }
+}
+
+#[test]
+fn nobody_joins_where_that_is_not_wanted() {
+    let check = |what: &str, before: &[Event], expected: bool| {
+        let mut bench = one_is_ahead();
+        for event in before {
+            bench.ok(event.clone());
+        }
+        let commands = bench.ok(left(2));
+        assert_eq!(!joined(&commands).is_empty(), expected, "{what}");
+    };
+    let other = |priority: u8, id: u64| {
+        let limits = SweepLimits { priority, ..LIMITS };
+        let Event::SweepSubmitted { trials, .. } = submit(LIMITS, &[(id, 5_000, None)]) else { return Vec::new() };
+        vec![Event::SweepSubmitted { sweep: "other".into(), limits, trials }]
+    };
+    check("nothing else", &[], true);
+    check("its worker drains", &[Event::WorkerDraining { worker: WorkerId(1), session: 1 }], false);
+    check("its worker's stream is closed", &[Event::WorkerDisconnected { worker: WorkerId(1), session: 1 }], false);
+    check("the one there is being paused", &[Event::TrialPaused { trial: TrialId(1) }], false);
+    check("no leases are granted", &[Event::LeasesHeld { reason: Some("no room".into()) }], false);
+    check("one at a time", &[Event::SweepLimited { sweep: "grid".into(), max_concurrent_trials: Some(1) }], false);
+    check("all are paused", &[Event::SweepPaused { sweep: "grid".into() }], false);
+    check("it has come as far", &[epoch(1, 1, 2, 1_000)], false);
+    check(
+        "one epoch is left",
+        &(2..=9)
+            .map(|told| epoch(2, 1, told, 1_000))
+            .chain((2..=8).map(|told| epoch(1, 1, told, 1_000)))
+            .collect::<Vec<_>>(),
+        true,
+    );
+    check(
+        "none is left",
+        &(2..=10)
+            .map(|told| epoch(2, 1, told, 1_000))
+            .chain((2..=9).map(|told| epoch(1, 1, told, 1_000)))
+            .collect::<Vec<_>>(),
+        false,
+    );
+    check("one of higher priority waits", &other(60, 9), false);
+    check("one of lower priority waits", &other(40, 9), true);
+    check("a longer one waits", &other(50, 9), true);
+}
+
+#[test]
+fn one_waits_for_a_slot_that_would_finish_it_earlier() {
+    let mut bench = one_is_ahead();
+    bench.ok(join(3, 1, &[]));
+    // Worker 3 will be free in no time.
+    bench.ok(submit(SIDE_BY_SIDE, &[(3, 10, None)]));
+    bench.ok(Event::EpochFinished { token: token(3, 1), epoch: 1, duration_ms: 10 * 600 });
+    assert_eq!(granted(&bench.ok(left(2))), [].into());
+    assert_eq!(granted(&bench.ok(ended(3, 1, AttemptEnd::Completed))), [(3, vec![2])].into());
+}
+
+#[test]
+fn whoever_is_under_suspicion_joins_nobody() {
+    // Both of worker 2's died in one trainer: each is to be alone, and one of them finds worker 2 free.
+    let mut bench = Bench::with(2);
+    bench.ok(submit(SIDE_BY_SIDE, &[(1, 2_000, Some(1)), (2, 1_000, Some(1)), (3, 1_000, Some(1))]));
+    for (trial, told) in [(1, 1), (2, 1), (3, 1), (2, 2), (3, 2)] {
+        bench.ok(epoch(trial, 1, told, 1_000));
+    }
+    let mut begun = BTreeSet::new();
+    for trial in [2, 3] {
+        let end = AttemptEnd::CrashedTogether { reason: "signal 11".into(), trials: 2 };
+        begun.extend(granted(&bench.ok(ended(trial, 1, end))));
+    }
+    assert_eq!(begun.len(), 1, "{begun:?}");
+    assert!(begun.iter().all(|(worker, trials)| *worker == 2 && trials.len() == 1), "{begun:?}");
+}
+
+#[test]
+fn nobody_joins_where_something_has_failed_until_something_works() {
+    for fails in [false, true] {
+        let mut bench = Bench::new();
+        let Event::WorkerJoined { host, slots, .. } = join(1, 1, &[]) else { return };
+        let slots = [slots.clone(), slots].concat();
+        bench.ok(Event::WorkerJoined { worker: WorkerId(1), session: 1, host, slots, holding: Vec::new() });
+        bench.ok(join(2, 1, &[]));
+        bench.ok(submit(SIDE_BY_SIDE, &[(1, 1_000, Some(1)), (2, 900, None), (3, 800, Some(1))]));
+        for (trial, told, mult_adds) in [(1, 1, 1_000), (3, 1, 800), (3, 2, 800)] {
+            bench.ok(epoch(trial, 1, told, mult_adds));
+        }
+        // Trial 4 follows on the other slot of worker 1, for long.
+        bench.ok(submit(SIDE_BY_SIDE, &[(4, 5_000, None)]));
+        let end = if fails { AttemptEnd::Failed { reason: "no data".into() } } else { AttemptEnd::Completed };
+        assert_eq!(granted(&bench.ok(ended(2, 1, end))), [(1, vec![4])].into());
+        let commands = bench.ok(left(2));
+        if fails {
+            assert_eq!(granted(&commands), [].into());
+            assert_eq!(joined(&bench.ok(epoch(4, 1, 1, 5_000))), [(1, vec![3])].into());
+        } else {
+            assert_eq!(joined(&commands), [(1, vec![3])].into());
+        }
+    }
 }

@@ -55,9 +55,9 @@ impl World {
         }
         for action in actions {
             match action {
-                Command::Grant { slot, session, members } => {
+                Command::Grant { slot, session, members, joins } => {
                     self.check_newest_session(slot.worker, session);
-                    self.push(session, Say::Grant { index: slot.index, tokens: members });
+                    self.push(session, Say::Grant { index: slot.index, tokens: members, joins });
                 }
                 Command::Stop { worker, session, token, reason } => {
                     self.check_newest_session(worker, session);

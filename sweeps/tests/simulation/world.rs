@@ -57,7 +57,7 @@ pub(crate) enum Call {
 #[derive(Clone)]
 pub(crate) enum Say {
     Welcome { nonce: u64 },
-    Grant { index: u32, tokens: Vec<Token> },
+    Grant { index: u32, tokens: Vec<Token>, joins: bool },
     Stop { token: Token, reason: StopReason },
     Drain,
     Alive,

@@ -35,8 +35,8 @@ pub(crate) enum Event {
     Closed { why: String },
     /// A lease has something to report.
     Report { slot: u32, report: wire::Report },
-    /// A lease is over.
-    Released { slot: u32 },
+    /// A lease is over; those came too late to join it.
+    Released { slot: u32, late: Vec<Granted> },
 }
 
 /// Why the agent should leave.
@@ -80,10 +80,20 @@ struct Slot {
     next: Option<Vec<Granted>>,
 }
 
+impl Slot {
+    /// All that was granted and has not ended.
+    fn tokens(&self) -> impl Iterator<Item = Token> {
+        let tokens = self.lease.iter().flat_map(|lease| &lease.tokens).copied();
+        tokens.chain(self.next.iter().flatten().map(|granted| granted.member.token))
+    }
+}
+
 struct Running {
     /// Those whose end is not yet reported.
     tokens: Vec<Token>,
     orders: mpsc::UnboundedSender<Order>,
+    /// Those that were to stop when the lease did not listen any more.
+    unheard_stops: Vec<Token>,
 }
 
 struct Stream {
@@ -215,16 +225,26 @@ impl Hub {
                 }
                 self.outbox.push(slot, report);
             }
-            Event::Released { slot: index } => {
+            Event::Released { slot: index, late } => {
                 self.idle_since = Instant::now();
                 let labels = [index.to_string(), self.device(index).to_owned()];
                 // Not there if no epoch was finished.
                 let _ = self.tools.config.metrics.images_per_second.remove_label_values(&labels);
-                if let Some(slot) = self.slot(index) {
-                    slot.lease = None;
-                    if let Some(next) = slot.next.take() {
-                        self.start(index, next);
-                    }
+                let Some(slot) = self.slot(index) else { return };
+                let (lease, next) = (slot.lease.take(), slot.next.take());
+                let (mut members, mut stopped) = (next.unwrap_or_default(), Vec::new());
+                if let Some(lease) = lease {
+                    let wanted = late.into_iter().filter(|granted| lease.tokens.contains(&granted.member.token));
+                    let (stops, begins): (Vec<_>, Vec<_>) =
+                        wanted.partition(|granted| lease.unheard_stops.contains(&granted.member.token));
+                    members.extend(begins);
+                    stopped.extend(stops);
+                }
+                for granted in stopped {
+                    self.stopped_before_it_began(index, granted.member.token);
+                }
+                if !members.is_empty() {
+                    self.start(index, members);
                 }
             }
         }
@@ -273,15 +293,18 @@ impl Hub {
     /// Granted by a coordinator that was restarted and does not know yet that this worker drains. A trial that
     /// stopped without being asked to is pending again, at nobody's cost.
     fn give_back(&mut self, grant: wire::Grant) {
-        let held: Vec<Token> = self.slots.iter().flat_map(|slot| &slot.lease).flat_map(|l| l.tokens.clone()).collect();
-        for token in grant.members.into_iter().filter_map(|member| member.token) {
-            if convert::token(Some(token)).is_ok_and(|token| held.contains(&token)) {
-                continue;
+        let held: Vec<Token> = self.slots.iter().flat_map(Slot::tokens).collect();
+        for token in grant.members.into_iter().filter_map(|member| convert::token(member.token).ok()) {
+            if !held.contains(&token) {
+                self.stopped_before_it_began(grant.slot, token);
             }
-            let end_json = convert::to_json(&AttemptEnd::Stopped);
-            let body = Some(ReportBody::Ended(wire::Ended { end_json }));
-            self.outbox.push(grant.slot, wire::Report { token: Some(token), body });
         }
+    }
+
+    fn stopped_before_it_began(&mut self, slot: u32, token: Token) {
+        let end_json = convert::to_json(&AttemptEnd::Stopped);
+        let body = Some(ReportBody::Ended(wire::Ended { end_json }));
+        self.outbox.push(slot, wire::Report { token: Some(token.into()), body });
     }
 
     fn granted(&mut self, grant: wire::Grant) {
@@ -322,17 +345,29 @@ impl Hub {
         if members.is_empty() {
             return;
         }
-        match &slot.lease {
-            Some(lease) if members.iter().any(|granted| lease.tokens.contains(&granted.member.token)) => {
-                tracing::debug!("slot {index} was leased twice to the same trial");
+        if slot.tokens().any(|held| members.iter().any(|granted| granted.member.token == held)) {
+            tracing::debug!("slot {index} was leased twice to the same trial");
+            return;
+        }
+        match (&mut slot.lease, &mut slot.next) {
+            (None, _) => self.start(index, members),
+            (Some(_), Some(next)) if grant.joins => next.extend(members),
+            (Some(lease), None) if grant.joins => {
+                let tokens: Vec<Token> = members.iter().map(|granted| granted.member.token).collect();
+                match lease.orders.send(Order::Join(members)) {
+                    Ok(()) => lease.tokens.extend(tokens),
+                    // It is over, and they begin when it is gone.
+                    Err(mpsc::error::SendError(Order::Join(members))) => slot.next = Some(members),
+                    Err(mpsc::error::SendError(Order::Stop(..) | Order::Drain { .. } | Order::Replace)) => {}
+                }
+                self.tell_leaving();
             }
-            Some(lease) => {
+            (Some(lease), next) => {
                 // The coordinator has given up what runs here: it must make room.
                 // A lease that does not listen is over.
                 let _ = lease.orders.send(Order::Replace);
-                slot.next = Some(members);
+                *next = Some(members);
             }
-            None => self.start(index, members),
         }
     }
 
@@ -344,7 +379,7 @@ impl Hub {
         self.tools.config.metrics.leases.inc();
         let (orders, inbox) = mpsc::unbounded_channel();
         if let Some(slot) = self.slot(index) {
-            slot.lease = Some(Running { tokens, orders });
+            slot.lease = Some(Running { tokens, orders, unheard_stops: Vec::new() });
         }
         tokio::spawn(lease::run(tools, index, plan, members, inbox));
         self.tell_leaving();
@@ -361,17 +396,26 @@ impl Hub {
             self.outbox.forget(token.into());
             self.tools.unheard.forget(token);
         }
-        for slot in &mut self.slots {
+        let mut never_began = None;
+        for (slot, index) in self.slots.iter_mut().zip(0_u32..) {
             if let Some(next) = &mut slot.next {
+                let waited = next.len();
                 next.retain(|granted| granted.member.token != token);
+                if next.len() < waited && reason != StopReason::Superseded {
+                    never_began = Some(index);
+                }
             }
             if let Some(lease) = slot.lease.as_mut().filter(|lease| lease.tokens.contains(&token)) {
                 if reason == StopReason::Superseded {
                     lease.tokens.retain(|held| *held != token);
                 }
-                // A lease that does not listen is over.
-                let _ = lease.orders.send(Order::Stop(token, reason));
+                if lease.orders.send(Order::Stop(token, reason)).is_err() {
+                    lease.unheard_stops.push(token);
+                }
             }
+        }
+        if let Some(index) = never_began {
+            self.stopped_before_it_began(index, token);
         }
     }
 
@@ -462,11 +506,11 @@ impl Hub {
 
     fn registration(&self) -> wire::Register {
         let config = self.config();
-        let running = self.slots.iter().zip(0_u32..).flat_map(|(slot, index)| {
-            let tokens = slot.lease.iter().flat_map(|lease| &lease.tokens).copied();
-            let next = slot.next.iter().flatten().map(|granted| granted.member.token);
-            tokens.chain(next).map(move |token| (index, token.into()))
-        });
+        let running = self
+            .slots
+            .iter()
+            .zip(0_u32..)
+            .flat_map(|(slot, index)| slot.tokens().map(move |token| (index, token.into())));
         let holding =
             running.chain(self.outbox.ended()).map(|(slot, token)| wire::Held { slot, token: Some(token) }).collect();
         wire::Register {

@@ -7,6 +7,7 @@
 mod backoff;
 pub mod config;
 pub mod devices;
+mod downloads;
 mod gpu;
 mod hub;
 mod lease;

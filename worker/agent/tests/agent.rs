@@ -243,6 +243,72 @@ async fn a_trial_whose_checkpoint_is_damaged_or_gone_is_given_back_without_blame
     assert!(reason(&end).contains("there is no checkpoint 6"), "{end:?}");
 }
 
+/// A trainer that begins whoever joins, and ends both.
+const JOINED: &str = r#"epoch 1
+read -r join
+first=$token
+token=$(echo "$join" | sed 's/.*"token":\({[^}]*}\).*/\1/')
+resume=$(echo "$join" | sed 's/.*"resume":"\([^"]*\)".*/\1/')
+say '{"said":"started","token":'"$token"',"device":"cpu","threads":1,"instruction_set":"none","libtorch":"none","resumed_epoch":1}'
+say '{"said":"log","token":'"$token"',"text":"'"$(cat "$resume")"'"}'
+epoch 2
+read -r stop
+ended completed
+token=$first
+ended completed"#;
+
+#[tokio::test]
+async fn one_that_joins_is_told_to_the_trainer_once_its_checkpoint_is_there() {
+    let mut scene = Scene::new(JOINED).await;
+    let bytes = b"the weights so far";
+    scene.state.lock().unwrap().checkpoints.insert(5, bytes.to_vec());
+    scene.grant(7, |_| {}).await;
+    scene.until("an epoch", |heard| words(std::slice::from_ref(heard)) == ["epoch 1"]).await;
+    // Told twice it joins once.
+    for _ in 0..2 {
+        scene.join(8, |member| member.resume = Some(checkpoint(5, bytes))).await;
+    }
+    let is_log = |heard: &Heard| matches!(report_of(heard), Some(ReportBody::Log(_)));
+    let seen = scene.until("its words", is_log).await;
+    assert_eq!(words(&seen).last().map(String::as_str), Some("the weights so far"));
+    // Whoever asks is told of both.
+    scene.state.lock().unwrap().to_worker = None;
+    let is_register = |heard: &Heard| matches!(heard, Heard::Said { session: 2, body: Said::Register(_), .. });
+    let seen = scene.until("another session", is_register).await;
+    let Some(Heard::Said { body: Said::Register(register), .. }) = seen.last() else { panic!("{seen:?}") };
+    let held = [7, 8].map(|trial| proto::wire::Held { slot: 0, token: Some(token(trial)) });
+    assert_eq!(register.holding, held);
+    scene.stop(7, "pause").await;
+    assert_eq!(scene.end().await.0, AttemptEnd::Completed);
+    assert_eq!(scene.end().await.0, AttemptEnd::Completed);
+}
+
+#[tokio::test]
+async fn one_that_comes_too_late_to_join_begins_in_another_trainer() {
+    // It never reads that another joins.
+    let mut scene = Scene::new("epoch 1; sleep 0.5; ended completed; sleep 0.3").await;
+    scene.grant(7, |_| {}).await;
+    scene.until("an epoch", |heard| words(std::slice::from_ref(heard)) == ["epoch 1"]).await;
+    scene.join(8, |_| {}).await;
+    let (end, _) = scene.end().await;
+    assert_eq!(end, AttemptEnd::Completed);
+    // The trainer is there, but trains nothing any more.
+    scene.join(9, |_| {}).await;
+    let seen = scene.until("the next", |heard| words(std::slice::from_ref(heard)) == ["epoch 1"]).await;
+    assert_eq!(words(&seen), ["started", "epoch 1"]);
+    let Some(Heard::Said { body: Said::Report(report), .. }) = seen.last() else { panic!("{seen:?}") };
+    // Both begin in it; the script sees the last one alone.
+    assert_eq!(report.token, Some(token(9)));
+}
+
+#[tokio::test]
+async fn one_that_joins_a_slot_that_is_free_by_now_begins_there() {
+    let mut scene = Scene::new("epoch 1; ended completed").await;
+    scene.join(7, |_| {}).await;
+    let (end, before) = scene.end().await;
+    assert_eq!((end, words(&before)), (AttemptEnd::Completed, vec!["started".to_owned(), "epoch 1".to_owned()]));
+}
+
 #[tokio::test]
 async fn asked_to_leave_it_saves_gives_back_and_says_goodbye() {
     let mut scene = Scene::new("epoch 1; read -r stop; checkpoint 1 false; ended stopped").await;

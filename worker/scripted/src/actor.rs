@@ -3,7 +3,7 @@
 use crate::checkpoint::Checkpoint;
 use crate::exchange::{self, Chief};
 use crate::metrics::{self, STEPS_PER_EPOCH};
-use crate::orders::Stops;
+use crate::orders::{Joins, Stops};
 use crate::voice::Voice;
 use proto::link::{self, Exchange, ExchangeRole, Member, Said, Start};
 use std::path::{Path, PathBuf};
@@ -16,45 +16,18 @@ use sweeps::spec::model::{Act, ScriptStep, When};
 ///
 /// # Errors
 /// When the agent does not listen any more, or the disk fails.
-pub(crate) fn act(start: Start, stops: &Stops, voice: &Voice) -> anyhow::Result<()> {
+pub(crate) fn act(mut start: Start, stops: &Stops, joins: &Joins, voice: &Voice) -> anyhow::Result<()> {
     let mut roles = Vec::new();
-    for member in start.members {
-        let token = member.token;
-        match Role::new(member, &start.folder) {
-            Ok(mut role) => {
-                voice.say(&Said::Started {
-                    token,
-                    device: start.device.clone(),
-                    threads: if role.member.threads > 0 { role.member.threads } else { start.threads.max(1) },
-                    instruction_set: proto::link::instruction_set().to_owned(),
-                    libtorch: "none".to_owned(),
-                    resumed_epoch: role.epochs_done,
-                })?;
-                if role.member.exchange.as_ref().is_some_and(exchange::wants_tls) {
-                    let end = AttemptEnd::Failed { reason: exchange::NO_TLS.to_owned() };
-                    voice.say(&Said::Ended { token, end })?;
-                    continue;
-                }
-                match role.member.exchange.clone() {
-                    Some(exchange @ Exchange { role: ExchangeRole::Replica { .. }, .. }) => {
-                        // It has its slot for itself.
-                        let end = exchange::replicate(token, &exchange, stops, voice)?;
-                        voice.say(&Said::Ended { token, end })?;
-                        continue;
-                    }
-                    Some(Exchange { secret, role: ExchangeRole::Chief { listen }, .. }) => {
-                        role.chief = Some(Chief::listen(token, &listen, &secret, voice)?);
-                    }
-                    None => {}
-                }
-                roles.push(role);
-            }
-            Err(error) => {
-                voice.say(&Said::Ended { token, end: AttemptEnd::Failed { reason: format!("{error:#}") } })?;
-            }
-        }
+    for member in std::mem::take(&mut start.members) {
+        roles.extend(begin(member, &start, stops, voice)?);
     }
-    while !roles.is_empty() {
+    loop {
+        for member in joins.take() {
+            roles.extend(begin(member, &start, stops, voice)?);
+        }
+        if roles.is_empty() {
+            return Ok(());
+        }
         let mut going_on = Vec::new();
         for mut role in roles {
             match role.epoch(stops, voice)? {
@@ -69,7 +42,44 @@ pub(crate) fn act(start: Start, stops: &Stops, voice: &Voice) -> anyhow::Result<
         }
         roles = going_on;
     }
-    Ok(())
+}
+
+/// One more member; nothing comes of it where it has ended already.
+fn begin(member: Member, start: &Start, stops: &Stops, voice: &Voice) -> anyhow::Result<Option<Role>> {
+    let token = member.token;
+    let mut role = match Role::new(member, &start.folder) {
+        Ok(role) => role,
+        Err(error) => {
+            voice.say(&Said::Ended { token, end: AttemptEnd::Failed { reason: format!("{error:#}") } })?;
+            return Ok(None);
+        }
+    };
+    voice.say(&Said::Started {
+        token,
+        device: start.device.clone(),
+        threads: if role.member.threads > 0 { role.member.threads } else { start.threads.max(1) },
+        instruction_set: proto::link::instruction_set().to_owned(),
+        libtorch: "none".to_owned(),
+        resumed_epoch: role.epochs_done,
+    })?;
+    if role.member.exchange.as_ref().is_some_and(exchange::wants_tls) {
+        let end = AttemptEnd::Failed { reason: exchange::NO_TLS.to_owned() };
+        voice.say(&Said::Ended { token, end })?;
+        return Ok(None);
+    }
+    match role.member.exchange.clone() {
+        Some(exchange @ Exchange { role: ExchangeRole::Replica { .. }, .. }) => {
+            // It has its slot for itself.
+            let end = exchange::replicate(token, &exchange, stops, voice)?;
+            voice.say(&Said::Ended { token, end })?;
+            return Ok(None);
+        }
+        Some(Exchange { secret, role: ExchangeRole::Chief { listen }, .. }) => {
+            role.chief = Some(Chief::listen(token, &listen, &secret, voice)?);
+        }
+        None => {}
+    }
+    Ok(Some(role))
 }
 
 struct Role {

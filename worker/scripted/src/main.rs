@@ -28,10 +28,10 @@ fn main() -> ExitCode {
             return code(EXIT_ORDERS);
         }
     };
-    let stops = orders::listen();
+    let (stops, joins) = orders::listen();
     let voice = voice::Voice::new();
     voice.keep_saying_alive();
-    match actor::act(start, &stops, &voice) {
+    match actor::act(start, &stops, &joins, &voice) {
         Ok(()) => code(EXIT_DONE),
         Err(error) => {
             eprintln!("alpharho-trainer-scripted: {error:#}");
@@ -45,7 +45,7 @@ fn first_order() -> anyhow::Result<Start> {
     std::io::stdin().lock().read_line(&mut line)?;
     match serde_json::from_str(&line)? {
         Order::Start(start) => Ok(start),
-        Order::Stop { .. } => anyhow::bail!("the first order must be `start`"),
+        Order::Stop { .. } | Order::Join { .. } => anyhow::bail!("the first order must be `start`"),
     }
 }
 

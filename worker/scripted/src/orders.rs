@@ -1,6 +1,6 @@
 //! What the agent asks after the start: a thread reads it, the actor looks here between and within its acts.
 
-use proto::link::Order;
+use proto::link::{Member, Order};
 use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -37,20 +37,36 @@ impl Stops {
     }
 }
 
+/// Who is to act too.
+#[derive(Clone, Default)]
+pub(crate) struct Joins(Arc<Mutex<Vec<Member>>>);
+
+impl Joins {
+    /// Those that came since.
+    pub(crate) fn take(&self) -> Vec<Member> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add(&self, member: Member) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(member);
+    }
+}
+
 /// Reads standard input in a thread. Its end means that the agent is gone: the process ends at once.
-pub(crate) fn listen() -> Stops {
-    let stops = Stops::default();
-    let told = stops.clone();
+pub(crate) fn listen() -> (Stops, Joins) {
+    let (stops, joins) = (Stops::default(), Joins::default());
+    let (told, joining) = (stops.clone(), joins.clone());
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {
             let Ok(line) = line else { break };
             match serde_json::from_str(&line) {
                 Ok(Order::Stop { token, reason }) => told.ask(token, reason),
+                Ok(Order::Join { member }) => joining.add(*member),
                 Ok(Order::Start(_)) => eprintln!("alpharho-trainer-scripted: a second `start` is ignored"),
                 Err(error) => eprintln!("alpharho-trainer-scripted: an order is not understood: {error}"),
             }
         }
         std::process::exit(1);
     });
-    stops
+    (stops, joins)
 }

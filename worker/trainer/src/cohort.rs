@@ -1,20 +1,22 @@
 //! The training loop: one stream of images, all members side by side.
 //!
-//! A member may leave at any time, by its own end or an order; the others go on. Those that are behind, because they
+//! A member may leave at any time, by its own end or an order; the others go on. Another may join whenever an epoch
+//! begins. Those that are behind, because they
 //! resumed from an older checkpoint or in the middle of an epoch, train until they have caught up, and the others wait.
 //! A trial alone is a cohort of one.
 
 use crate::batch::Sent;
 use crate::crew::{Crew, choose_threads};
-use crate::device::{self, Lane, words};
+use crate::device::{self, words};
 use crate::evaluation::evaluate;
 use crate::exchange::chief::Chief;
 use crate::exchange::replica;
 use crate::gpu::trim_memory;
+use crate::joining::{Inbox, Terms, check_memory};
 use crate::member::{DeviceBatch, Member, as_f64};
 use crate::memory;
 use crate::saving::{save, save_each};
-use crate::sharing::{Sharing, share_gpu};
+use crate::sharing::share_gpu;
 use crate::speech::Speech;
 use anyhow::{Context, Result, ensure};
 use crossbeam_channel::Receiver;
@@ -87,37 +89,11 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
             return Ok(());
         }
     };
+    let terms = Terms { data: first.data.clone(), samples, threads: chosen, sharing };
     let mut members: Vec<Member> = Vec::new();
-    for mut member in start.members {
-        let token = member.token;
-        if member.threads == 0 {
-            member.threads = chosen;
-        }
-        let threads = member.threads;
-        crew.compute_with(threads);
-        let lane = match (sharing, device) {
-            (Some(sharing), Device::Cuda(gpu)) => {
-                sharing.lane(gpu, members.last().and_then(|one| one.lane().stream))?
-            }
-            _ => Lane::from(device),
-        };
-        match Member::new(member, lane, samples) {
-            Ok(member) => {
-                speech.say(&Said::Started {
-                    token,
-                    device: describe(device),
-                    threads,
-                    instruction_set: proto::link::instruction_set().to_owned(),
-                    libtorch: crate::LIBTORCH_VERSION.to_owned(),
-                    resumed_epoch: member.progress.epochs_done,
-                });
-                members.push(member);
-            }
-            Err(error) => {
-                check_memory(count, &error)?;
-                speech.say(&ended(token, AttemptEnd::Failed { reason: words(&error) }));
-            }
-        }
+    for member in start.members {
+        let stream = members.last().and_then(|one| one.lane().stream);
+        members.extend(terms.begin(member, count - 1, stream, &mut crew, speech)?);
     }
     let options = StreamOptions {
         batch_size: usize::try_from(first.training.batch_size)?,
@@ -141,13 +117,13 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
     Cohort {
         dataset,
         crew,
-        sharing,
+        terms,
         members,
         waiting,
         options,
         chief,
         folder,
-        orders,
+        inbox: Inbox::new(orders),
         speech,
         saved_at: Instant::now(),
     }
@@ -157,8 +133,7 @@ pub fn run(start: Start, orders: &Receiver<Order>, speech: &Speech) -> Result<()
 struct Cohort<'a> {
     dataset: Arc<Dataset>,
     crew: Crew,
-    /// On a GPU.
-    sharing: Option<Sharing>,
+    terms: Terms,
     /// At one place of one stream.
     members: Vec<Member>,
     /// Further on, or of another stream.
@@ -167,7 +142,7 @@ struct Cohort<'a> {
     /// Of the one member, where other replicas may train it too.
     chief: Option<Chief>,
     folder: PathBuf,
-    orders: &'a Receiver<Order>,
+    inbox: Inbox<'a>,
     speech: &'a Speech,
     saved_at: Instant,
 }
@@ -175,12 +150,30 @@ struct Cohort<'a> {
 impl Cohort<'_> {
     fn train(mut self) -> Result<()> {
         self.end_members(|member| member.is_done().then_some(AttemptEnd::Completed));
-        while !(self.members.is_empty() && self.waiting.is_empty()) {
+        loop {
+            self.take_in()?;
+            if self.members.is_empty() && self.waiting.is_empty() {
+                return Ok(());
+            }
             self.share_stream()?;
             let started = Instant::now();
             let waited = if self.chief.is_some() { self.train_shared_epoch() } else { self.train_epoch()? };
             let Some(waited) = waited else { continue };
             self.finish_epoch(started, waited)?;
+        }
+    }
+
+    /// Those that want to join do, before an epoch begins.
+    fn take_in(&mut self) -> Result<()> {
+        for member in self.inbox.joins() {
+            let all = || self.members.iter().chain(&self.waiting);
+            let (others, stream) = (all().count(), all().last().and_then(|one| one.lane().stream));
+            let Some(member) = self.terms.begin(member, others, stream, &mut self.crew, self.speech)? else { continue };
+            if member.is_done() {
+                self.speech.say(&ended(member.token, AttemptEnd::Completed));
+            } else {
+                self.waiting.push(member);
+            }
         }
         Ok(())
     }
@@ -219,7 +212,7 @@ impl Cohort<'_> {
 
     /// Those that a GPU has no memory for wait until the others have done their epoch.
     fn make_room(&mut self) -> Result<()> {
-        let Some(sharing) = self.sharing else { return Ok(()) };
+        let Some(sharing) = self.terms.sharing else { return Ok(()) };
         let (of, fitting) = (self.members.len(), sharing.fitting(&self.members)?);
         if fitting < of {
             if self.options.epoch == 0 {
@@ -334,7 +327,7 @@ impl Cohort<'_> {
     /// stays is evaluated anew.
     fn finish_epoch(&mut self, started: Instant, waited: Duration) -> Result<()> {
         let trained = started.elapsed();
-        let (evaluated_at, dataset, speech, orders) = (Instant::now(), &self.dataset, self.speech, self.orders);
+        let (evaluated_at, dataset, speech, inbox) = (Instant::now(), &self.dataset, self.speech, &mut self.inbox);
         let mut options = self.options.clone();
         options.from_sample = 0;
         let evaluated = evaluate(
@@ -344,7 +337,7 @@ impl Cohort<'_> {
             || train_stream(dataset, options.clone()),
             || {
                 speech.alive();
-                orders.is_empty()
+                !inbox.has_stop()
             },
         );
         let evaluated = match evaluated {
@@ -464,8 +457,11 @@ impl Cohort<'_> {
 
     /// Does what was ordered since the last batch.
     fn obey(&mut self) {
-        while let Ok(order) = self.orders.try_recv() {
-            let Order::Stop { token, reason } = order else { continue };
+        while let Some((token, reason)) = self.inbox.next_stop() {
+            if self.inbox.forget_join(token) {
+                self.speech.say(&ended(token, AttemptEnd::Stopped));
+                continue;
+            }
             let folder = self.folder.clone();
             self.gather();
             let in_turn = self.members.len();
@@ -500,30 +496,12 @@ impl Cohort<'_> {
     }
 }
 
-/// Where memory does not suffice for several at a time, the process ends: the coordinator blames nobody, and lets half
-/// of them go on together.
-fn check_memory(count: usize, error: &anyhow::Error) -> Result<()> {
-    ensure!(
-        count < 2 || !memory::is_short(error),
-        "memory does not suffice for {count} trials at a time: {}",
-        words(error)
-    );
-    Ok(())
-}
-
 /// Of what a cohort took together, a member's part.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a duration in milliseconds")]
 fn part_ms(elapsed_ms: f64, part: f64) -> u64 {
     (elapsed_ms * part).ceil() as u64
 }
 
-fn ended(token: sweeps::ids::Token, end: AttemptEnd) -> Said {
+pub(crate) fn ended(token: Token, end: AttemptEnd) -> Said {
     Said::Ended { token, end }
-}
-
-fn describe(device: Device) -> String {
-    match device {
-        Device::Cuda(index) => format!("cuda:{index}"),
-        _ => "cpu".to_owned(),
-    }
 }

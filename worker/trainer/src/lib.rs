@@ -15,6 +15,7 @@ pub mod evaluation;
 pub mod exchange;
 pub mod gpu;
 mod inputs;
+mod joining;
 pub mod member;
 pub mod memory;
 pub mod model;

@@ -191,19 +191,86 @@ fn a_member_that_comes_from_elsewhere_ends_with_the_same_bits() {
     assert_eq!(tensors(&newest(&together, 2)), tensors(&newest(&alone, 1)));
 }
 
+fn join(trial: &Trial, resume: Option<PathBuf>) -> Order {
+    let (token, trial) = (Token::chief(TrialId(2), 1), trial.clone());
+    Order::Join { member: Box::new(Member { token, trial, resume, threads: 1, exchange: None }) }
+}
+
+/// The checkpoint of a trial's first epoch.
+fn after_one_epoch(said: &[Said]) -> PathBuf {
+    let saved = said.iter().find_map(|said| match said {
+        Said::CheckpointSaved { path, epoch: 1, .. } => Some(path.clone()),
+        _ => None,
+    });
+    saved.unwrap()
+}
+
+#[test]
+fn one_that_joins_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    photographs(folder.path());
+    let [one, other] = [32, 24].map(|resolution| trial(folder.path(), resolution, settings()));
+    // Each has a folder of its own: what is trained later does not write over it.
+    let alone = |place: &str, trial: &Trial, orders: &[Order]| {
+        let place = folder.path().join(place);
+        std::fs::create_dir(&place).unwrap();
+        train(&place, &[(trial.clone(), None)], orders)
+    };
+    let stop = Order::Stop { token: Token::chief(TrialId(1), 1), reason: StopReason::Pause };
+    let within = newest(&alone("within", &other, &[stop]), 1);
+    let alone = [("one", &one), ("other", &other)].map(|(place, trial)| alone(place, trial, &[]));
+    let expected = alone.each_ref().map(|said| tensors(&newest(said, 1)));
+    let [one_ahead, other_ahead] = alone.each_ref().map(|said| after_one_epoch(said));
+    let cases = [
+        // As it should be: the others come to where it is.
+        (None, Some(other_ahead.clone())),
+        // It missed them by an epoch, and catches up.
+        (Some(one_ahead.clone()), None),
+        // Both begin, and in the middle of an epoch.
+        (None, None),
+        (None, Some(within.clone())),
+        (Some(one_ahead), Some(within)),
+    ];
+    for (resume, join_from) in cases {
+        let said = train(folder.path(), &[(one.clone(), resume.clone())], &[join(&other, join_from.clone())]);
+        let ended = [1, 2].map(|id| tensors(&newest(&said, id)));
+        assert_eq!(ended, expected, "{resume:?} is joined by {join_from:?}");
+        let later = metrics(&alone[1], 1);
+        let heard = metrics(&said, 2);
+        assert_eq!(heard, later[later.len() - heard.len()..]);
+    }
+    // Nobody is left when it comes.
+    let done = newest(&alone[0], 1);
+    let said = train(folder.path(), &[(one, Some(done))], &[join(&other, Some(other_ahead))]);
+    assert_eq!((end(&said, 1), end(&said, 2)), (AttemptEnd::Completed, AttemptEnd::Completed));
+    assert_eq!(tensors(&newest(&said, 2)), expected[1]);
+}
+
+#[test]
+fn one_that_cannot_join_ends_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    photographs(folder.path());
+    let [one, other] = [32, 24].map(|resolution| trial(folder.path(), resolution, settings()));
+    let mut elsewhere = other.clone();
+    elsewhere.data.classes = 3;
+    let nowhere = Some(PathBuf::from("/nowhere/at-all"));
+    for (trial, resume, expected) in [(elsewhere, None, "its data are not those"), (other, nowhere, "/nowhere/at-all")]
+    {
+        let said = train(folder.path(), &[(one.clone(), None)], &[join(&trial, resume)]);
+        match end(&said, 2) {
+            AttemptEnd::Failed { reason } => assert!(reason.contains(expected), "{reason}"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(end(&said, 1), AttemptEnd::Completed);
+    }
+}
+
 #[test]
 fn a_member_that_waits_for_others_can_be_stopped() {
     let folder = tempfile::tempdir().unwrap();
     photographs(folder.path());
     let [one, other] = [32, 24].map(|resolution| trial(folder.path(), resolution, settings()));
-    let first_epoch = |said: &[Said]| {
-        let saved = said.iter().find_map(|said| match said {
-            Said::CheckpointSaved { path, epoch: 1, .. } => Some(path.clone()),
-            _ => None,
-        });
-        saved.unwrap()
-    };
-    let ahead = first_epoch(&train(folder.path(), &[(one.clone(), None)], &[]));
+    let ahead = after_one_epoch(&train(folder.path(), &[(one.clone(), None)], &[]));
     // The second one is behind; the first one waits when it is told to stop.
     let stop = Order::Stop { token: Token::chief(TrialId(1), 1), reason: StopReason::Pause };
     let said = train(folder.path(), &[(one, Some(ahead)), (other, None)], &[stop]);

@@ -1,7 +1,9 @@
 //! Where the members of a lease stand, and what follows from it. Pure: the time is told.
 
-use proto::link;
+use super::Granted;
+use proto::{link, wire};
 use rustix::process::Signal;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use sweeps::ids::Token;
 use sweeps::scheduler::{AttemptEnd, StopReason};
@@ -36,10 +38,26 @@ impl Why {
     }
 }
 
+/// How far a member has come.
+#[derive(Clone, Debug, PartialEq)]
+enum Stage {
+    /// Its checkpoint is to be fetched.
+    Lacks(wire::Checkpoint),
+    /// It is on its way.
+    Fetching,
+    /// The process can be told.
+    Ready,
+    /// The process was told, while it trained others, and has not said yet that it begins.
+    Joining,
+    /// The process trains it.
+    Inside,
+}
+
 /// One trial of the lease.
 pub(crate) struct Member {
     /// What the trainer is given.
     pub(crate) order: link::Member,
+    stage: Stage,
     stop: Option<(Why, Instant)>,
     end: Option<AttemptEnd>,
     uploads: usize,
@@ -48,6 +66,16 @@ pub(crate) struct Member {
 }
 
 impl Member {
+    fn new(granted: Granted) -> Self {
+        let Granted { member: order, resume } = granted;
+        let stage = resume.map_or(Stage::Ready, Stage::Lacks);
+        Self { order, stage, stop: None, end: None, uploads: 0, upload_problem: None, reported: false }
+    }
+
+    fn is_known_to_process(&self) -> bool {
+        matches!(self.stage, Stage::Joining | Stage::Inside)
+    }
+
     fn is_superseded(&self) -> bool {
         matches!(self.stop, Some((Why::Asked(StopReason::Superseded), _)))
     }
@@ -96,11 +124,8 @@ pub(crate) struct Cohort {
 
 impl Cohort {
     /// None of them has started.
-    pub(crate) fn new(members: Vec<link::Member>) -> Self {
-        let members = members
-            .into_iter()
-            .map(|order| Member { order, stop: None, end: None, uploads: 0, upload_problem: None, reported: false })
-            .collect();
+    pub(crate) fn new(members: Vec<Granted>) -> Self {
+        let members = members.into_iter().map(Member::new).collect();
         Self { members, terminated_at: None, killed: false, all_ended_at: None, process_gone: true }
     }
 
@@ -119,9 +144,68 @@ impl Cohort {
         self.members.iter().filter(|member| member.end.is_none())
     }
 
-    /// The trainer was started.
-    pub(crate) fn started(&mut self) {
+    /// They come later.
+    pub(crate) fn join(&mut self, members: Vec<Granted>) {
+        self.members.extend(members.into_iter().map(Member::new));
+    }
+
+    /// Checkpoints that are to be fetched now, for whom.
+    pub(crate) fn fetch(&mut self) -> Vec<(Token, wire::Checkpoint)> {
+        let mut wanted = Vec::new();
+        for member in self.members.iter_mut().filter(|member| member.end.is_none()) {
+            if let Stage::Lacks(checkpoint) = &member.stage {
+                wanted.push((member.order.token, checkpoint.clone()));
+                member.stage = Stage::Fetching;
+            }
+        }
+        wanted
+    }
+
+    /// A checkpoint is there.
+    pub(crate) fn fetched(&mut self, token: Token, path: PathBuf) {
+        if let Some(member) = self.find(token) {
+            member.order.resume = Some(path);
+            member.stage = Stage::Ready;
+        }
+    }
+
+    /// Whether members still wait for their checkpoints.
+    pub(crate) fn is_fetching(&self) -> bool {
+        self.live().any(|member| matches!(member.stage, Stage::Lacks(_) | Stage::Fetching))
+    }
+
+    /// The trainer was started: what it is told to train.
+    pub(crate) fn started(&mut self) -> Vec<link::Member> {
         self.process_gone = false;
+        self.tell(Stage::Inside)
+    }
+
+    /// What the trainer is told to train as well; nothing once it ends.
+    pub(crate) fn joining(&mut self) -> Vec<link::Member> {
+        let ends = self.process_gone || self.all_ended_at.is_some() || self.terminated_at.is_some() || self.killed;
+        if ends { Vec::new() } else { self.tell(Stage::Joining) }
+    }
+
+    fn tell(&mut self, stage: Stage) -> Vec<link::Member> {
+        let ready = |member: &&mut Member| member.end.is_none() && member.stage == Stage::Ready;
+        let ready = self.members.iter_mut().filter(ready);
+        let told = ready.map(|member| {
+            member.stage = stage.clone();
+            member.order.clone()
+        });
+        told.collect()
+    }
+
+    /// The trainer has begun it.
+    pub(crate) fn begun(&mut self, token: Token) {
+        if let Some(member) = self.find(token).filter(|member| member.stage == Stage::Joining) {
+            member.stage = Stage::Inside;
+        }
+    }
+
+    /// Those that the process knows of and that have not ended.
+    fn in_process(&self) -> impl Iterator<Item = &Member> {
+        self.live().filter(|member| member.is_known_to_process())
     }
 
     /// A member is to stop. Returns what to tell the trainer, if anything is new.
@@ -141,7 +225,7 @@ impl Cohort {
         }
         let reason = why.reason();
         member.stop = Some((why, now));
-        if gone && member.end.is_none() {
+        if (gone || !member.is_known_to_process()) && member.end.is_none() {
             member.end = Some(AttemptEnd::Stopped);
         }
         member.end.is_none().then_some(reason)
@@ -154,23 +238,31 @@ impl Cohort {
         {
             member.end = Some(end);
         }
-        if self.live().next().is_none() {
+        if !self.process_gone && self.in_process().next().is_none() {
             self.all_ended_at.get_or_insert(now);
         }
     }
 
-    /// The process is gone; members that had not ended have now, by this cause. Of several, nobody knows which is to
-    /// blame, so none is.
-    pub(crate) fn gone(&mut self, cause: &str) {
+    /// The process is gone; members that it trained and that had not ended have now, by this cause. Of several, nobody
+    /// knows which is to blame, so none is. If it ended well, those that were to join begin in another one.
+    pub(crate) fn gone(&mut self, cause: &str, ended_well: bool) {
         self.process_gone = true;
-        let living = self.live().count();
+        (self.terminated_at, self.killed, self.all_ended_at) = (None, false, None);
+        let late = |member: &&mut Member| member.stage == Stage::Joining && member.end.is_none() && ended_well;
+        for member in self.members.iter_mut().filter(late) {
+            member.stage = Stage::Ready;
+            if member.stop.is_some() {
+                member.end = Some(AttemptEnd::Stopped);
+            }
+        }
+        let living = self.in_process().count();
         let end = if living > 1 {
             let trials = u32::try_from(living).unwrap_or(u32::MAX);
             AttemptEnd::CrashedTogether { reason: cause.to_owned(), trials }
         } else {
             AttemptEnd::Crashed { reason: cause.to_owned() }
         };
-        for member in &mut self.members {
+        for member in self.members.iter_mut().filter(|member| member.is_known_to_process()) {
             member.end.get_or_insert_with(|| end.clone());
         }
     }
@@ -236,8 +328,8 @@ impl Cohort {
         if let Some(terminated_at) = self.terminated_at {
             return Some((terminated_at + TERM_PATIENCE, Signal::KILL));
         }
-        let alone = self.live().all(Member::is_unwanted);
-        let stops = self.live().filter_map(|member| {
+        let alone = self.in_process().all(Member::is_unwanted);
+        let stops = self.in_process().filter_map(|member| {
             let (why, asked_at) = member.stop.as_ref()?;
             Some(match why {
                 Why::Asked(StopReason::Cancel | StopReason::Superseded) if alone => {

@@ -3,11 +3,11 @@
 pub(crate) mod cohort;
 mod training;
 
-use crate::backoff::Backoff;
 use crate::config::{Config, SlotPlan};
+use crate::downloads::{Downloads, Fetched};
 use crate::hub::Event;
 use crate::process::Spawner;
-use crate::transfers::{self, Client, DAMAGED_TRIES_MAX, TransferError};
+use crate::transfers::Client;
 use crate::unheard::Unheard;
 use crate::uploads::{Uploaded, Uploads};
 use cohort::{Cohort, Why};
@@ -38,15 +38,19 @@ pub(crate) enum Order {
     Drain { why: String, until: Instant },
     /// The slot was leased anew: nothing of this is wanted.
     Replace,
+    /// They are to be trained too, beside the others.
+    Join(Vec<Granted>),
 }
 
 /// A granted trial, understood.
+#[derive(Clone, Debug)]
 pub(crate) struct Granted {
     pub(crate) member: link::Member,
     pub(crate) resume: Option<wire::Checkpoint>,
 }
 
-/// Runs a lease from the grant to the last report; then tells the hub that the slot is free.
+/// Runs a lease from the grant to the last report; then tells the hub that the slot is free, and who came too late to
+/// join.
 pub(crate) async fn run(
     tools: Arc<Tools>,
     slot: u32,
@@ -65,8 +69,8 @@ pub(crate) async fn run(
         Uploads::start(tools.client.clone(), Arc::clone(&tools.unheard), seed, tools.config.metrics.clone());
     let folder = tools.config.folder.join(name);
     let events = tools.events.clone();
-    let resumes = members.iter().map(|granted| (granted.member.token, granted.resume.clone())).collect();
-    let cohort = Cohort::new(members.into_iter().map(|granted| granted.member).collect());
+    let (downloads, fetched) = Downloads::start(tools.client.clone(), seed);
+    let cohort = Cohort::new(members);
     let mut lease = Lease {
         tools,
         slot,
@@ -76,19 +80,24 @@ pub(crate) async fn run(
         orders,
         uploads,
         uploaded,
+        downloads,
+        fetched,
         folder,
         leave_at: None,
     };
-    lease.prepare(resumes).await;
-    if lease.cohort.live().next().is_some() {
-        lease.train().await;
+    while !lease.cohort.is_over() {
+        lease.prepare().await;
+        if lease.cohort.live().next().is_some() {
+            lease.train().await;
+        }
+        lease.finish().await;
     }
-    lease.finish().await;
+    let late = lease.close();
     // What is left of it is scratch; the agent removes the whole when it leaves.
     let _ = tokio::fs::remove_dir_all(&lease.folder).await;
     drop(lease);
     // The hub lives as long as its leases, or the process ends.
-    let _ = events.send(Event::Released { slot }).await;
+    let _ = events.send(Event::Released { slot, late }).await;
 }
 
 struct Lease {
@@ -100,14 +109,16 @@ struct Lease {
     orders: mpsc::UnboundedReceiver<Order>,
     uploads: Uploads,
     uploaded: mpsc::UnboundedReceiver<Uploaded>,
+    downloads: Downloads,
+    fetched: mpsc::UnboundedReceiver<Fetched>,
     folder: PathBuf,
     /// When the agent leaves with or without the uploads.
     leave_at: Option<Instant>,
 }
 
 impl Lease {
-    /// Makes the folder and fetches the checkpoints to go on from.
-    async fn prepare(&mut self, resumes: Vec<(Token, Option<wire::Checkpoint>)>) {
+    /// Makes the folder and waits for the checkpoints to go on from.
+    async fn prepare(&mut self) {
         while let Err(error) = tokio::fs::create_dir_all(&self.folder).await {
             let reason = format!("the folder {} cannot be made: {error}", self.folder.display());
             if !link::is_full(&error) {
@@ -126,85 +137,61 @@ impl Lease {
         if let Ok(folder) = self.folder.canonicalize() {
             self.folder = folder;
         }
-        for (token, resume) in resumes {
-            if let Some(checkpoint) = resume
-                && self.cohort.live().any(|member| member.order.token == token)
-            {
-                let path = self.folder.join(format!("resume-{}", token.trial));
-                match self.fetch(token, &checkpoint, &path).await {
-                    Some(Ok(())) => {
-                        if let Some(member) = self.cohort.find(token) {
-                            member.order.resume = Some(path);
-                        }
-                    }
-                    Some(Err(reason)) => {
-                        self.log(token, vec![reason.clone()]).await;
-                        // No fault of the trial: it goes on from an older one, which the coordinator will name.
-                        self.cohort.ended(token, AttemptEnd::Lost { reason }, Instant::now());
-                    }
-                    None => {}
+        loop {
+            self.fetch();
+            if !self.cohort.is_fetching() {
+                break;
+            }
+            tokio::select! {
+                Some(fetched) = self.fetched.recv() => self.fetched(fetched).await,
+                Some(order) = self.orders.recv() => {
+                    self.obey(order);
                 }
+                Some(uploaded) = self.uploaded.recv() => self.uploaded(uploaded).await,
             }
         }
         self.report_ends().await;
     }
 
-    /// Fetches until it is there or known never to come; `None` when the member was stopped meanwhile.
-    async fn fetch(
-        &mut self,
-        token: Token,
-        checkpoint: &wire::Checkpoint,
-        path: &std::path::Path,
-    ) -> Option<Result<(), String>> {
-        let client = self.tools.client.clone();
-        let mut backoff = Backoff::new(token.trial.0 ^ self.tools.config.worker.0);
-        let (mut damaged, mut told) = (0, false);
-        loop {
-            let result = {
-                let download = transfers::download(&client, checkpoint, path);
-                tokio::pin!(download);
-                loop {
-                    tokio::select! {
-                        result = &mut download => break result,
-                        Some(order) = self.orders.recv() => {
-                            self.obey(order);
-                            if !self.cohort.live().any(|member| member.order.token == token) {
-                                return None;
-                            }
-                        }
-                    }
-                }
-            };
-            match result {
-                Ok(()) => return Some(Ok(())),
-                Err(TransferError::Never(why)) => return Some(Err(why)),
-                Err(TransferError::Damaged(why)) => {
-                    damaged += 1;
-                    if damaged >= DAMAGED_TRIES_MAX {
-                        return Some(Err(why));
-                    }
-                }
-                Err(TransferError::TryAgain(why)) if !told => {
-                    told = true;
-                    tracing::warn!("checkpoint {} is fetched again until it is there: {why}", checkpoint.id);
-                }
-                Err(TransferError::TryAgain(why)) => tracing::debug!("checkpoint {} waits: {why}", checkpoint.id),
-            }
-            let again_at = tokio::time::Instant::now() + backoff.next();
-            while let Ok(Some(order)) = tokio::time::timeout_at(again_at, self.orders.recv()).await {
-                self.obey(order);
-                if !self.cohort.live().any(|member| member.order.token == token) {
-                    return None;
-                }
+    /// Asks for the checkpoints of those that have come.
+    fn fetch(&mut self) {
+        for (token, checkpoint) in self.cohort.fetch() {
+            let path = self.folder.join(format!("resume-{}-attempt-{}", token.trial, token.attempt));
+            self.downloads.add(token, checkpoint, path);
+        }
+    }
+
+    async fn fetched(&mut self, fetched: Fetched) {
+        let Fetched { token, result } = fetched;
+        match result {
+            Ok(path) => self.cohort.fetched(token, path),
+            Err(reason) => {
+                self.log(token, vec![reason.clone()]).await;
+                // No fault of the trial: it goes on from an older one, which the coordinator will name.
+                self.cohort.ended(token, AttemptEnd::Lost { reason }, Instant::now());
             }
         }
     }
 
-    /// Waits for the uploads, reports what is left to report.
+    /// Takes no more orders. Gives back those that came too late to join, whoever asked them to stop.
+    fn close(&mut self) -> Vec<Granted> {
+        self.orders.close();
+        let mut late = Vec::new();
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                Order::Join(members) => late.extend(members),
+                // The hub remembers whom it asked to stop.
+                Order::Stop(..) | Order::Drain { .. } | Order::Replace => {}
+            }
+        }
+        late
+    }
+
+    /// Waits for the uploads, reports what is left to report; or until somebody joins.
     async fn finish(&mut self) {
         loop {
             self.report_ends().await;
-            if self.cohort.is_over() {
+            if self.cohort.is_over() || self.cohort.live().next().is_some() {
                 return;
             }
             let leave_at = self.leave_at.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
@@ -228,6 +215,10 @@ impl Lease {
         let tokens: Vec<Token> = self.cohort.members().iter().map(|member| member.order.token).collect();
         let (tokens, why) = match order {
             Order::Stop(token, reason) => (vec![token], Why::Asked(reason)),
+            Order::Join(members) => {
+                self.cohort.join(members);
+                return Vec::new();
+            }
             Order::Replace => (tokens, Why::Asked(StopReason::Superseded)),
             Order::Drain { why, until } => {
                 self.leave_at = Some(until);
@@ -239,6 +230,7 @@ impl Lease {
             if matches!(why.reason(), StopReason::Cancel | StopReason::Superseded) {
                 self.uploads.forget(token.into());
             }
+            self.downloads.forget(token);
             tell.extend(self.cohort.stop(token, why.clone(), now).map(|reason| (token, reason)));
         }
         tell

@@ -64,16 +64,15 @@ impl Lease {
             self.end_all(&AttemptEnd::Crashed { reason: "the trainer's pipes cannot be watched".to_owned() });
             return;
         };
-        self.cohort.started();
         let orders = write_orders(stdin);
         self.tell_start(&orders);
         let mut spoken = read_pipes(stdout, stderr);
         let mut ear = Ear::new();
         let mut kill_cause: Option<String> = None;
-        let mut exited: Option<(Instant, String)> = None;
+        let mut exited: Option<(Instant, String, bool)> = None;
         let mut pipes_open = true;
         while exited.is_none() || pipes_open {
-            let (wake_at, signal) = self.next_wake(&ear, exited.as_ref().map(|(at, _)| *at));
+            let (wake_at, signal) = self.next_wake(&ear, exited.as_ref().map(|(at, ..)| *at));
             tokio::select! {
                 heard = spoken.recv(), if pipes_open => match heard {
                     Some(Spoken::Out(line)) => self.said(&mut ear, &line).await,
@@ -81,12 +80,12 @@ impl Lease {
                     None => pipes_open = false,
                 },
                 status = &mut exit, if exited.is_none() => {
-                    let how = match status {
-                        Ok(Ok(status)) => process::describe(status),
-                        Ok(Err(error)) => format!("how is not known: {error}"),
-                        Err(_) => "how is not known".to_owned(),
+                    let (how, ended_well) = match status {
+                        Ok(Ok(status)) => (process::describe(status), status.code() == Some(link::EXIT_DONE)),
+                        Ok(Err(error)) => (format!("how is not known: {error}"), false),
+                        Err(_) => ("how is not known".to_owned(), false),
                     };
-                    exited = Some((Instant::now(), how));
+                    exited = Some((Instant::now(), how, ended_well));
                 }
                 Some(order) = self.orders.recv() => {
                     for (token, reason) in self.obey(order) {
@@ -95,9 +94,10 @@ impl Lease {
                     }
                 }
                 Some(uploaded) = self.uploaded.recv() => self.uploaded(uploaded).await,
+                Some(fetched) = self.fetched.recv() => self.fetched(fetched).await,
                 () = tokio::time::sleep_until(wake_at.into()) => {
                     let now = Instant::now();
-                    if let Some((at, _)) = &exited && now >= *at + PIPE_PATIENCE {
+                    if let Some((at, ..)) = &exited && now >= *at + PIPE_PATIENCE {
                         pipes_open = false;
                     }
                     if exited.is_none() && now >= ear.heard_at + self.tools.config.silence {
@@ -116,12 +116,19 @@ impl Lease {
             if ear.is_due(Instant::now()) {
                 self.flush_log(&mut ear).await;
             }
+            self.fetch();
+            if exited.is_none() {
+                for member in self.cohort.joining() {
+                    // A trainer that does not listen any more is about to end.
+                    let _ = orders.send(link::Order::Join { member: Box::new(member) });
+                }
+            }
             self.report_ends().await;
         }
         ear.lines.extend(ear.limit.note().map(|note| (None, note)));
         self.flush_log(&mut ear).await;
-        let how = exited.map_or_else(String::new, |(_, how)| how);
-        self.cohort.gone(&ear.cause(kill_cause, &how));
+        let (how, ended_well) = exited.map_or_else(Default::default, |(_, how, ended_well)| (how, ended_well));
+        self.cohort.gone(&ear.cause(kill_cause, &how), ended_well);
         self.report_ends().await;
     }
 
@@ -137,9 +144,9 @@ impl Lease {
         self.tools.spawner.spawn(command).await.map_err(|error| format!("{name} cannot be started: {error}"))
     }
 
-    fn tell_start(&self, orders: &mpsc::UnboundedSender<link::Order>) {
+    fn tell_start(&mut self, orders: &mpsc::UnboundedSender<link::Order>) {
         let start = link::Start {
-            members: self.cohort.live().map(|member| member.order.clone()).collect(),
+            members: self.cohort.started(),
             device: self.device.clone(),
             threads: self.threads,
             slots: u32::try_from(self.tools.config.slots.len()).unwrap_or(u32::MAX),
@@ -179,6 +186,7 @@ impl Lease {
                 }
             }
             Said::Started { token, device, threads, instruction_set, libtorch, resumed_epoch } => {
+                self.cohort.begun(token);
                 let started = wire::Started { device, threads, instruction_set, libtorch, resumed_epoch };
                 self.relay(token, Body::Started(started)).await;
             }

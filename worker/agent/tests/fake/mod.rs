@@ -237,6 +237,15 @@ impl Scene {
 
     /// Leases slot 0 to that trial.
     pub(crate) async fn grant(&self, trial: u64, change: impl FnOnce(&mut wire::Member)) {
+        self.grant_slot(trial, false, change).await;
+    }
+
+    /// Lets that trial join what slot 0 trains.
+    pub(crate) async fn join(&self, trial: u64, change: impl FnOnce(&mut wire::Member)) {
+        self.grant_slot(trial, true, change).await;
+    }
+
+    async fn grant_slot(&self, trial: u64, joins: bool, change: impl FnOnce(&mut wire::Member)) {
         let mut member = wire::Member {
             exchange: None,
             token: Some(token(trial)),
@@ -246,7 +255,7 @@ impl Scene {
             threads: 0,
         };
         change(&mut member);
-        self.tell(Tell::Grant(wire::Grant { slot: 0, members: vec![member] })).await;
+        self.tell(Tell::Grant(wire::Grant { slot: 0, members: vec![member], joins })).await;
     }
 
     pub(crate) async fn stop(&self, trial: u64, reason: &str) {

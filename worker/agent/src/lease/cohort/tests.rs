@@ -6,19 +6,15 @@ fn token(trial: u64) -> Token {
 }
 
 fn cohort(trials: &[u64]) -> Cohort {
-    let members = trials
-        .iter()
-        .map(|trial| link::Member {
-            token: token(*trial),
-            trial: crate::testing::trial(),
-            resume: None,
-            threads: 0,
-            exchange: None,
-        })
-        .collect();
+    let members = trials.iter().map(|trial| granted(token(*trial))).collect();
     let mut cohort = Cohort::new(members);
-    cohort.started();
+    assert_eq!(cohort.started().len(), trials.len());
     cohort
+}
+
+fn granted(token: Token) -> Granted {
+    let member = link::Member { token, trial: crate::testing::trial(), resume: None, threads: 0, exchange: None };
+    Granted { member, resume: None }
 }
 
 fn crashed(reason: &str) -> AttemptEnd {
@@ -33,7 +29,7 @@ fn the_last_members_end_waits_for_the_process() {
     assert_eq!(cohort.reports(), [(token(7), AttemptEnd::Completed)]);
     cohort.ended(token(8), AttemptEnd::Completed, now);
     assert_eq!(cohort.reports(), []);
-    cohort.gone("exit code 0");
+    cohort.gone("exit code 0", true);
     assert_eq!(cohort.reports(), [(token(8), AttemptEnd::Completed)]);
     assert_eq!(cohort.reports(), []);
     assert!(cohort.is_over());
@@ -46,7 +42,7 @@ fn both_ending_at_once_still_leaves_one_for_the_process() {
     cohort.ended(token(7), AttemptEnd::Completed, now);
     cohort.ended(token(8), AttemptEnd::Completed, now);
     assert_eq!(cohort.reports().len(), 1);
-    cohort.gone("exit code 0");
+    cohort.gone("exit code 0", true);
     assert_eq!(cohort.reports().len(), 1);
 }
 
@@ -54,7 +50,7 @@ fn both_ending_at_once_still_leaves_one_for_the_process() {
 fn of_several_that_died_together_none_is_blamed() {
     let mut together = cohort(&[1, 2, 3]);
     together.ended(token(3), AttemptEnd::Failed { reason: "loss is NaN".to_owned() }, Instant::now());
-    together.gone("exit code 139");
+    together.gone("exit code 139", false);
     let ends = together.reports();
     assert_eq!(ends.len(), 3);
     for (of, end) in ends {
@@ -67,7 +63,7 @@ fn of_several_that_died_together_none_is_blamed() {
         }
     }
     let mut alone = cohort(&[1]);
-    alone.gone("exit code 139");
+    alone.gone("exit code 139", false);
     assert_eq!(alone.reports(), [(token(1), crashed("exit code 139"))]);
 }
 
@@ -78,7 +74,7 @@ fn an_end_waits_for_the_checkpoints() {
     cohort.upload_began(token(7));
     cohort.upload_began(token(7));
     cohort.ended(token(7), AttemptEnd::Completed, now);
-    cohort.gone("exit code 0");
+    cohort.gone("exit code 0", true);
     assert_eq!(cohort.reports(), []);
     cohort.upload_ended(token(7), Ok(()));
     assert_eq!(cohort.reports(), []);
@@ -93,7 +89,7 @@ fn a_completion_whose_checkpoint_is_refused_is_none() {
     let mut cohort = cohort(&[7]);
     cohort.upload_began(token(7));
     cohort.ended(token(7), AttemptEnd::Completed, now);
-    cohort.gone("exit code 0");
+    cohort.gone("exit code 0", true);
     cohort.upload_ended(token(7), Err("no".to_owned()));
     assert_eq!(cohort.reports(), [(token(7), crashed("its last checkpoint could not be stored: no"))]);
 }
@@ -108,7 +104,7 @@ fn verdict(said: Option<AttemptEnd>, why: Option<Why>) -> Vec<AttemptEnd> {
     if let Some(said) = said {
         cohort.ended(token(7), said, now);
     }
-    cohort.gone("exit code 1");
+    cohort.gone("exit code 1", false);
     cohort.reports().into_iter().map(|(_, end)| end).collect()
 }
 
@@ -175,14 +171,7 @@ fn sigkill_follows_sigterm_and_nothing_follows_that() {
 #[test]
 fn a_member_stopped_before_its_trainer_started_is_over() {
     let now = Instant::now();
-    let members = vec![link::Member {
-        token: token(7),
-        trial: crate::testing::trial(),
-        resume: None,
-        threads: 0,
-        exchange: None,
-    }];
-    let mut cohort = Cohort::new(members);
+    let mut cohort = Cohort::new(vec![granted(token(7))]);
     assert_eq!(cohort.stop(token(7), Why::Asked(StopReason::Cancel), now), None);
     assert_eq!(cohort.reports(), [(token(7), AttemptEnd::Stopped)]);
     assert!(cohort.is_over());
@@ -191,11 +180,10 @@ fn a_member_stopped_before_its_trainer_started_is_over() {
 #[test]
 fn a_replica_may_stop_by_itself_a_chief_may_not() {
     let check = |token: Token, expected: AttemptEnd| {
-        let member = link::Member { token, trial: crate::testing::trial(), resume: None, threads: 0, exchange: None };
-        let mut cohort = Cohort::new(vec![member]);
+        let mut cohort = Cohort::new(vec![granted(token)]);
         cohort.started();
         cohort.ended(token, AttemptEnd::Stopped, Instant::now());
-        cohort.gone("exit code 0");
+        cohort.gone("exit code 0", true);
         assert_eq!(cohort.reports(), [(token, expected)]);
     };
     let reason = "its trainer stopped without being asked to".to_owned();
@@ -203,4 +191,77 @@ fn a_replica_may_stop_by_itself_a_chief_may_not() {
     // Its chief is gone; whoever watches over that decides.
     let replica = Token { replica: 3, ..token(7) };
     check(replica, AttemptEnd::Stopped);
+}
+
+fn told(members: Vec<link::Member>) -> Vec<Token> {
+    members.into_iter().map(|member| member.token).collect()
+}
+
+#[test]
+fn one_joins_once_its_checkpoint_is_there() {
+    let mut cohort = cohort(&[7]);
+    let checkpoint = wire::Checkpoint { id: 5, ..wire::Checkpoint::default() };
+    cohort.join(vec![Granted { resume: Some(checkpoint.clone()), ..granted(token(8)) }]);
+    assert_eq!(cohort.fetch(), [(token(8), checkpoint)]);
+    assert_eq!((cohort.fetch(), told(cohort.joining())), (vec![], vec![]));
+    cohort.fetched(token(8), "/x".into());
+    let joining = cohort.joining();
+    assert_eq!(joining.first().and_then(|member| member.resume.clone()), Some("/x".into()));
+    assert_eq!((told(joining), told(cohort.joining())), (vec![token(8)], vec![]));
+    // From here on it is one of them.
+    cohort.begun(token(8));
+    cohort.gone("exit code 139", false);
+    assert!(cohort.reports().iter().all(|(_, end)| matches!(end, AttemptEnd::CrashedTogether { trials: 2, .. })));
+}
+
+#[test]
+fn one_that_the_process_has_not_begun_begins_in_another() {
+    let now = Instant::now();
+    let mut cohort = cohort(&[7]);
+    cohort.join(vec![granted(token(8))]);
+    assert_eq!(told(cohort.joining()), [token(8)]);
+    cohort.ended(token(7), AttemptEnd::Completed, now);
+    assert_eq!(cohort.reports(), [(token(7), AttemptEnd::Completed)], "the slot is not free");
+    assert_eq!(cohort.signal_at(), None, "it may still begin");
+    cohort.join(vec![granted(token(9))]);
+    cohort.gone("exit code 0", true);
+    assert!(cohort.reports().is_empty() && !cohort.is_over());
+    assert_eq!(told(cohort.started()), [token(8), token(9)]);
+    assert_eq!(cohort.signal_at(), None);
+    // Here that is a crash: it was told at the start.
+    cohort.ended(token(8), AttemptEnd::Completed, now);
+    cohort.gone("exit code 0", true);
+    assert_eq!(cohort.reports(), [(token(8), AttemptEnd::Completed), (token(9), crashed("exit code 0"))]);
+    assert!(cohort.is_over());
+}
+
+#[test]
+fn nobody_joins_a_process_that_has_nothing_left_to_train() {
+    let now = Instant::now();
+    let mut cohort = cohort(&[7]);
+    cohort.ended(token(7), AttemptEnd::Completed, now);
+    cohort.join(vec![granted(token(8))]);
+    assert_eq!(told(cohort.joining()), []);
+    assert_eq!(cohort.reports(), [(token(7), AttemptEnd::Completed)]);
+    assert_eq!(cohort.signal_at(), Some((now + EXIT_PATIENCE, Signal::TERM)));
+    cohort.signalled(Signal::TERM, now);
+    cohort.gone("killed by signal 15 (SIGTERM)", false);
+    assert_eq!(told(cohort.started()), [token(8)]);
+    assert_eq!(cohort.signal_at(), None);
+}
+
+#[test]
+fn one_that_is_stopped_before_it_joined_is_over_at_once() {
+    let now = Instant::now();
+    let mut cohort = cohort(&[7]);
+    cohort.join(vec![granted(token(8)), granted(token(9))]);
+    assert_eq!(cohort.stop(token(8), Why::Asked(StopReason::Pause), now), None);
+    assert_eq!(cohort.reports(), [(token(8), AttemptEnd::Stopped)]);
+    // One that the process was told of is told to stop as well; if it had ended before, that is enough.
+    assert_eq!(told(cohort.joining()), [token(9)]);
+    assert_eq!(cohort.stop(token(9), Why::Asked(StopReason::Pause), now), Some(StopReason::Pause));
+    cohort.ended(token(7), AttemptEnd::Completed, now);
+    cohort.gone("exit code 0", true);
+    assert_eq!(cohort.reports(), [(token(7), AttemptEnd::Completed), (token(9), AttemptEnd::Stopped)]);
+    assert!(cohort.is_over());
 }
