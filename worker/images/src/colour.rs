@@ -1,9 +1,7 @@
 //! Lines of luma and chroma → red, green and blue, with brightness and saturation in it.
 
 use crate::draw::Augmentation;
-
-/// Pixels that are mixed at a time. Lines are as long as a multiple of it.
-pub(super) const CHUNK: usize = 32;
+use crate::resample::CHUNK;
 
 /// JFIF's conversion with brightness and saturation in it: shifting luma and stretching chroma is just what they are.
 pub(super) struct Mix {

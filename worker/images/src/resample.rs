@@ -8,8 +8,8 @@ use crate::jpeg::Plane;
 use crate::taps::{Span, Tap, Taps};
 use crate::turn::{TILE, turn};
 
-/// Bytes of a line that are added up at a time. Lines are as long as a multiple of it.
-const CHUNK: usize = 32;
+/// Bytes of a line that are worked on at a time. Lines are as long as a multiple of it.
+pub(crate) const CHUNK: usize = 32;
 
 /// What is kept from one plane to the next.
 #[derive(Debug, Default)]

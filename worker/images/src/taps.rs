@@ -161,7 +161,9 @@ fn weigh(places: &Places, slope: f32, sums: &mut [[f32; LANES]], pairs: &mut [u1
         *sums = sum;
     }
     let factor = sum.map(|sum| ONE as f32 / sum);
-    let (pairs_max, mut before, mut alone) = (sums.len() / 2, [0_i32; LANES], [-1_i32; LANES]);
+    let (pairs_max, mut before) = (sums.len() / 2, [0_i32; LANES]);
+    // Of a crop that lies beside its image nothing has weight: the nearest pixel then.
+    let mut alone = sum.map(|sum| if sum > 0.0 { -1 } else { 0 });
     for (number, [first, second]) in sums.as_chunks::<2>().0.iter().enumerate() {
         let mut pair = [0_u16; LANES];
         for lane in 0..LANES {
@@ -235,6 +237,15 @@ mod tests {
         check(Span { start: 60_000.25, size: 5_000.5 }, 224, 65_535);
         check(Span { start: 0.0, size: 1.0 }, 32, 1);
         check(Span { start: 3.0, size: 1e-6 }, 9, 5);
+    }
+
+    #[test]
+    fn beside_an_image_its_nearest_pixel_counts() {
+        let mut taps = Taps::default();
+        taps.fill(Span { start: 12.0, size: 3.0 }, 4, 10);
+        for target in 0..4 {
+            assert_eq!(taps.get(target), Some(Tap { first: 9, count: 1, pairs: &[0x8080] }), "{target}");
+        }
     }
 
     #[test]
