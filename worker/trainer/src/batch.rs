@@ -27,7 +27,7 @@ impl Sent {
         let count = i64::try_from(batch.labels.len())?;
         let images = batch.images.iter().map(|pixels| {
             let side = i64::from(pixels.resolution);
-            send(&*pixels.bytes, &[count, side, side, 3], device)
+            send(&pixels.bytes, &[count, side, side, 3], device)
         });
         let images = Mutex::new(images.collect::<Result<_>>()?);
         Ok(Self { images, labels: Mutex::new(send(&batch.labels, &[count], device)?) })
