@@ -40,7 +40,8 @@ impl Scheduler {
             return;
         }
         self.fill_to_min();
-        if !self.turns.is_empty() && self.has_something_to_give() {
+        let joins = self.has_others_to_join();
+        if !self.turns.is_empty() && (joins || self.fleet.has_free() || !self.surplus.is_empty()) {
             self.postpone_overdue();
             if self.pending_whose_turn_it_is() > PLANNED_MAX {
                 self.make_room(self.startable().saturating_sub(self.fleet.free_count()));
@@ -54,20 +55,29 @@ impl Scheduler {
             if self.pending_whose_turn_it_is() <= PLANNED_MAX {
                 self.grant_as_planned();
             }
-            if !self.turns.is_empty() && self.has_something_to_give() {
-                self.assign_at = Some(self.now.saturating_add(self.config.heartbeat_ms.max(1)));
+            let again_at = self.now.saturating_add(self.config.heartbeat_ms.max(1));
+            if joins && self.has_others_to_join() {
+                self.joins_at = again_at;
+                self.look_again_at(again_at);
+            }
+            if !self.turns.is_empty() && (self.fleet.has_free() || !self.surplus.is_empty()) {
+                self.look_again_at(again_at);
             }
         }
         self.join_idle();
         self.spread();
-        self.assign_due = false;
+        (self.assign_due, self.joins_due) = (false, false);
     }
 
-    /// A slot, or a place beside others where few are pending.
-    fn has_something_to_give(&self) -> bool {
-        self.fleet.has_free()
-            || !self.surplus.is_empty()
-            || (self.pending_whose_turn_it_is() <= PLANNED_MAX && self.may_join_others())
+    /// Whether a pending trial may join others, where few are pending: looked at when something has changed, and once a
+    /// heartbeat where that was of no use.
+    fn has_others_to_join(&mut self) -> bool {
+        let may = self.joins_due && self.pending_whose_turn_it_is() <= PLANNED_MAX;
+        if may && self.now < self.joins_at {
+            self.look_again_at(self.joins_at);
+            return false;
+        }
+        may && self.may_join_others()
     }
 
     /// How many pending trials could begin, were there slots.

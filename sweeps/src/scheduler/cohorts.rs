@@ -6,14 +6,14 @@
 //! nothing pending can use takes one of them over from the slot that will be busy longest.
 
 use super::fleet::{BusySlot, SPEED_ONE, Welcome};
-use super::state::{Entry, Lease, Member, Worker};
+use super::state::{Entry, Lease, Worker};
 use super::{Command, Millis, Scheduler, StopReason, TrialState};
 use crate::ids::{SlotId, Token, TrialId, WorkerId};
 
 /// Of pending trials, so many a place in the cohort are looked at.
 const LOOK_AHEAD: usize = 4;
 /// Of cohorts that a trial can join, so many are looked at, those that end first.
-const COHORTS_MAX: usize = 16;
+const COHORTS_MAX: usize = 4;
 /// A trial moves only if all is then done in less than this share of the time: its trainer must stop and another start.
 const WORTH_MOVING: f64 = 0.9;
 /// And only if so many heartbeats are won.
@@ -37,33 +37,29 @@ impl Scheduler {
         company <= company_max
     }
 
-    /// Whether one more would not be too many.
-    fn has_place(&self, lease: &Lease) -> bool {
-        // Most have no place because of that one alone.
-        trials_of(lease).next().is_some_and(|first| {
-            let limits = |entry: &Entry| self.sweeps[entry.sweep].limits.max_trials_per_slot;
-            let max = self.trials.get(&first).map_or(0, |entry| limits(entry));
-            u32::try_from(lease.members.len()).is_ok_and(|company| company < max)
-                && self.may_share_a_slot(trials_of(lease).chain([first]))
-        })
-    }
-
     /// Whom a running cohort takes in: those that are where its members begin their next epoch. None where all end
     /// before that, or while they tell of an epoch's end: who came then would be late. None either where something has
     /// just failed.
     pub(super) fn welcome(&self, worker: &Worker, lease: &Lease) -> Option<Welcome> {
         let first = self.trials.get(&lease.members.first()?.token.trial)?;
         let (stream, _) = first.meeting()?;
-        if !worker.is_usable() || worker.trust.is_suspect() || !self.has_place(lease) {
+        let company = u32::try_from(lease.members.len()).unwrap_or(u32::MAX);
+        let company_max = self.sweeps[first.sweep].limits.max_trials_per_slot;
+        if company >= company_max || !worker.is_usable() || worker.trust.is_suspect() {
             return None;
         }
-        let staying = |member: &Member| {
-            let record = &self.trials.get(&member.token.trial)?.record;
-            let stays = !member.moves && matches!(record.state, TrialState::Running { stopping: None, .. });
-            stays.then_some((record.epochs_done, member.epoch, record.trial.epochs))
-        };
-        let staying = lease.members.iter().filter_map(staying);
-        let next = staying.clone().map(|(done, ..)| done).min()?.saturating_add(1);
+        // At most one look at each: this is asked after every report.
+        let mut staying = Vec::with_capacity(lease.members.len());
+        for member in &lease.members {
+            let entry = self.trials.get(&member.token.trial)?;
+            if company >= entry.company_max {
+                return None;
+            }
+            if !member.moves && matches!(entry.record.state, TrialState::Running { stopping: None, .. }) {
+                staying.push((entry.record.epochs_done, member.epoch, entry.record.trial.epochs));
+            }
+        }
+        let next = staying.iter().map(|(done, ..)| *done).min()?.saturating_add(1);
         let mut goes_on = false;
         for (done, told, epochs) in staying {
             let waits_for_them = done == next && told == 0;

@@ -60,6 +60,14 @@ pub(super) enum Place {
 }
 
 impl Place {
+    /// Whom it takes in now: where its end is estimated.
+    fn welcome(self) -> Option<Welcome> {
+        match self {
+            Self::Busy { free_at: Some(_), welcome, .. } => welcome,
+            Self::Unusable | Self::Free { .. } | Self::Busy { free_at: None, .. } => None,
+        }
+    }
+
     /// Where a worker's slot belongs, that takes those in.
     fn of(worker: &Worker, slot: &Slot, welcome: Option<Welcome>) -> Self {
         let speed = slot.speed.millionths;
@@ -264,18 +272,21 @@ impl Scheduler {
         if slot.place == place {
             return;
         }
-        self.fleet.remove(id, slot.place);
+        let before = slot.place;
+        self.fleet.remove(id, before);
         // A measurement alone is no reason to assign anew: that is for slots that come, go or become free.
-        let only_measured = matches!((slot.place, place), (Place::Busy { .. }, Place::Busy { .. }));
+        let only_measured = matches!((before, place), (Place::Busy { .. }, Place::Busy { .. }));
         slot.place = place;
         self.fleet.insert(id, place);
         // But a free slot may now be seen to be of use to this cohort.
         let is_crowded = matches!(place, Place::Busy { has_spare: true, .. });
         self.assign_due |= !only_measured || (is_crowded && self.fleet.has_free());
         // And whoever waits where it begins its next epoch can join.
-        if let Place::Busy { welcome: Some((sweep, meeting)), .. } = place {
+        if let Some((sweep, meeting)) = place.welcome().filter(|_| before.welcome() != place.welcome()) {
             let sweep = &self.sweeps[sweep];
-            self.assign_due |= sweep.turn.is_some() && sweep.queue.has_begun(meeting);
+            let is_awaited = sweep.turn.is_some() && sweep.queue.has_begun(meeting);
+            self.assign_due |= is_awaited;
+            self.joins_due |= is_awaited;
         }
     }
 

@@ -76,6 +76,10 @@ pub struct Scheduler {
     last_work_per_ms: f64,
     /// Something changed that could let a pending trial run.
     assign_due: bool,
+    /// Something changed that could let a pending trial join a cohort.
+    joins_due: bool,
+    /// Not before, because none did when that was looked at last.
+    joins_at: Millis,
     /// When to look again whether waiting for better slots is still right.
     assign_at: Option<Millis>,
     outbox: Outbox,
@@ -105,6 +109,8 @@ impl Scheduler {
             moving: 0,
             last_work_per_ms: 1.0,
             assign_due: false,
+            joins_due: false,
+            joins_at: 0,
             assign_at: None,
             outbox: Outbox::default(),
         }
@@ -155,7 +161,7 @@ impl Scheduler {
         self.end_leases();
         self.end_set_aside();
         if self.assign_at.is_some_and(|at| at <= self.now) {
-            self.assign_due = true;
+            (self.assign_due, self.joins_due) = (true, true);
         }
         self.assign();
         self.flush(commands);

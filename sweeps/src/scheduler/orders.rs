@@ -10,7 +10,7 @@ use crate::ids::TrialId;
 impl Scheduler {
     /// Grants no leases for that reason, or grants them again.
     pub(super) fn hold(&mut self, reason: Option<String>) {
-        self.assign_due = true;
+        (self.assign_due, self.joins_due) = (true, true);
         self.held = reason;
     }
 

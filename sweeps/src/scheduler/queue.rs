@@ -108,7 +108,7 @@ impl Scheduler {
         }
         if let Some(new) = turn {
             self.turns.insert(new);
-            self.assign_due = true;
+            (self.assign_due, self.joins_due) = (true, true);
         }
         sweep.turn = turn;
     }

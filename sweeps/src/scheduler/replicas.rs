@@ -244,7 +244,7 @@ impl Scheduler {
         }
     }
 
-    fn look_again_at(&mut self, at: Millis) {
+    pub(super) fn look_again_at(&mut self, at: Millis) {
         self.assign_at = Some(self.assign_at.map_or(at, |planned| planned.min(at)));
     }
 

@@ -240,7 +240,7 @@ impl Scheduler {
         self.sweeps[sweep].by_state[state_index(&entry.record.state)].insert(id);
         if entry.record.state == TrialState::Pending {
             self.sweeps[sweep].queue.insert(&entry);
-            self.assign_due = true;
+            (self.assign_due, self.joins_due) = (true, true);
         }
         self.trials.insert(id, entry);
         self.refresh_turn(sweep);
@@ -295,7 +295,7 @@ impl Scheduler {
         }
         if entry.record.state == TrialState::Pending {
             sweep.queue.insert(entry);
-            self.assign_due = true;
+            (self.assign_due, self.joins_due) = (true, true);
         }
         self.outbox.touched.insert(trial);
         let index = entry.sweep;
