@@ -1,9 +1,8 @@
 //! The training loop: one stream of images, all members side by side.
 //!
 //! A member may leave at any time, by its own end or an order; the others go on. Another may join whenever an epoch
-//! begins. Those that are behind, because they
-//! resumed from an older checkpoint or in the middle of an epoch, train until they have caught up, and the others wait.
-//! A trial alone is a cohort of one.
+//! begins. Those that are behind, because they resumed from an older checkpoint or in the middle of an epoch, train until
+//! they have caught up, and the others wait. A trial alone is a cohort of one.
 
 use crate::batch::Sent;
 use crate::crew::{Crew, choose_threads};
