@@ -151,7 +151,9 @@ impl Metrics {
         for end in AttemptEnd::WORDS {
             self.attempts_ended.with_label_values(&[end]);
         }
-        for kind in ["heartbeat", "started", "points", "epoch", "ended", "log", "listening", "draining", "goodbye"] {
+        for kind in
+            ["heartbeat", "started", "points", "progress", "epoch", "ended", "log", "listening", "draining", "goodbye"]
+        {
             self.reports.with_label_values(&[kind]);
         }
         self.store_writable.set(1.0);

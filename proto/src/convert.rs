@@ -197,6 +197,15 @@ pub enum Report {
         /// On the epoch axis.
         points: Vec<Point>,
     },
+    /// Part of an epoch is done.
+    Progress {
+        /// The one under way, from 1.
+        epoch: u32,
+        /// Of its images; 0 to 1.
+        share: f64,
+        /// In that time.
+        duration_ms: u64,
+    },
     /// The attempt is over.
     Ended(AttemptEnd),
     /// Lines of the trial's log.
@@ -285,6 +294,17 @@ fn gpus(from: Vec<wire::SlotGpu>) -> Result<Vec<(u32, wire::GpuUse)>, BadMessage
     from.into_iter().map(gpu).collect()
 }
 
+fn check_epoch(epoch: u32, duration_ms: u64) -> Result<(), BadMessage> {
+    if epoch == 0 {
+        return Err(BadMessage::Value { field: "epoch", problem: "they count from 1".to_owned() });
+    }
+    if duration_ms > DURATION_MS_MAX {
+        let problem = format!("{duration_ms}; at most {DURATION_MS_MAX} can be");
+        return Err(BadMessage::Value { field: "duration_ms", problem });
+    }
+    Ok(())
+}
+
 fn report(from: wire::report::Body) -> Result<Report, BadMessage> {
     use wire::report::Body;
     Ok(match from {
@@ -299,14 +319,15 @@ fn report(from: wire::report::Body) -> Result<Report, BadMessage> {
             Report::Started(started)
         }
         Body::Points(from) => Report::Points(points(from.points)?),
+        Body::Progress(wire::Progress { epoch, share, duration_ms }) => {
+            check_epoch(epoch, duration_ms)?;
+            if !(0.0..=1.0).contains(&share) {
+                return Err(BadMessage::Value { field: "share", problem: format!("{share}; it is one, 0 to 1") });
+            }
+            Report::Progress { epoch, share, duration_ms }
+        }
         Body::EpochFinished(wire::EpochFinished { epoch, duration_ms, points: from }) => {
-            if epoch == 0 {
-                return Err(BadMessage::Value { field: "epoch", problem: "they count from 1".to_owned() });
-            }
-            if duration_ms > DURATION_MS_MAX {
-                let problem = format!("{duration_ms}; at most {DURATION_MS_MAX} can be");
-                return Err(BadMessage::Value { field: "duration_ms", problem });
-            }
+            check_epoch(epoch, duration_ms)?;
             Report::EpochFinished { epoch, duration_ms, points: points(from)? }
         }
         Body::Ended(wire::Ended { end_json }) => {
@@ -448,7 +469,12 @@ mod tests {
         let many_lines = Body::Log(wire::LogLines { lines: vec![String::new(); 1_001] });
         let ended = |bytes| Body::Ended(wire::Ended { end_json: " ".repeat(bytes) });
         let epoch = |epoch| Body::EpochFinished(wire::EpochFinished { epoch, duration_ms: 1, points: Vec::new() });
+        let progress = |epoch, share| Body::Progress(wire::Progress { epoch, share, duration_ms: 1 });
         for (token, body, expected) in [
+            (token, Some(progress(1, 0.5)), Ok(())),
+            (token, Some(progress(0, 0.5)), Err("epoch: they count from 1")),
+            (token, Some(progress(1, 1.5)), Err("share: 1.5; it is one, 0 to 1")),
+            (token, Some(progress(1, f64::NAN)), Err("share: NaN; it is one, 0 to 1")),
             (token, Some(points(point("step_loss", 1, 0.5))), Ok(())),
             (None, Some(points(point("step_loss", 1, 0.5))), Err("the message has no token")),
             (token, None, Err("the message has no report")),

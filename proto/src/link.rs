@@ -205,6 +205,17 @@ pub enum Said {
         /// On the step axis.
         points: Vec<Point>,
     },
+    /// Part of an epoch is trained: said at ever longer intervals, so that how fast it goes is known early.
+    Progress {
+        /// Which member.
+        token: Token,
+        /// The epoch under way, from 1.
+        epoch: u32,
+        /// Of its images; 0 to 1.
+        share: f64,
+        /// What that took; where several trials shared the time, this one's part, by Mult-Adds.
+        duration_ms: u64,
+    },
     /// An epoch is trained and evaluated.
     EpochFinished {
         /// Which member.
@@ -249,6 +260,9 @@ pub enum Said {
         end: sweeps::scheduler::AttemptEnd,
     },
 }
+
+/// After how long a trainer first says how much of an epoch is done; then whenever it has taken twice as long.
+pub const FIRST_PROGRESS: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// How long a trainer waits before it tries again to write to a disk that is full.
 pub const FULL_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);

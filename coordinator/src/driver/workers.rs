@@ -184,6 +184,10 @@ impl Driver {
             Report::EpochFinished { epoch, duration_ms, points } => {
                 self.epoch_finished(slot, token, epoch, duration_ms, points);
             }
+            Report::Progress { epoch, share, duration_ms } => {
+                // Current a moment ago, in the same task.
+                let _ = self.tell_scheduler(Event::Progress { token, epoch, share, duration_ms });
+            }
             Report::Ended(end) => self.end(token, end),
             // Taken before: also of attempts that are over.
             Report::Log(_) => {}
@@ -209,7 +213,11 @@ impl Driver {
                 // Current a moment ago, in the same task.
                 let _ = self.tell_scheduler(Event::AttemptEnded { token, end });
             }
-            Report::Points(_) | Report::EpochFinished { .. } | Report::Listening(_) | Report::Log(_) => {
+            Report::Points(_)
+            | Report::Progress { .. }
+            | Report::EpochFinished { .. }
+            | Report::Listening(_)
+            | Report::Log(_) => {
                 tracing::debug!(%token, "a replica reported what is the chief's to report");
             }
         }
@@ -447,6 +455,7 @@ fn kind_of(saying: &Saying) -> &'static str {
         Saying::Goodbye => "goodbye",
         Saying::Report(_, Report::Started(_)) => "started",
         Saying::Report(_, Report::Points(_)) => "points",
+        Saying::Report(_, Report::Progress { .. }) => "progress",
         Saying::Report(_, Report::EpochFinished { .. }) => "epoch",
         Saying::Report(_, Report::Ended(_)) => "ended",
         Saying::Report(_, Report::Log(_)) => "log",

@@ -145,6 +145,10 @@ fn waits(waiting: &Waiting, sweep: &str, number: u32, sweep_paused: bool) -> Str
             "waits although a slot is free: it is kept for trial {trial}, which has just begun and must have several \
              replicas (training.replicas)"
         ),
+        Waiting::SlotsForMoves { trials } => {
+            let trials = if *trials == 1 { "one trial saves".to_owned() } else { format!("{trials} trials save") };
+            format!("waits a moment although a slot is free: {trials} a checkpoint, to go on where all is done earlier")
+        }
         Waiting::BetterSlotSoon { slot } => {
             format!(
                 "waits although a slot is free: slot {} of worker {} would finish it earlier",

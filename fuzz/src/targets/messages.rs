@@ -34,7 +34,7 @@ const READERS: &[Reader] = readers! {
         Chunk ControlReply ControlRequest CoordinatorMessage Counts DrainReply DrainRequest Draining Ended EpochFinished
         Event Exchange ExplainReply ExplainRequest FetchRequest Goodbye GpuUse Grant Heartbeat Held InfoReply InfoRequest
         LeaveWhenDone LimitReply LimitRequest ListReply ListRequest ListTokensReply ListTokensRequest Listening LogBatch
-        LogLine LogLines LogsRequest Member MetricPoint MetricsBatch MetricsRequest Point Points PutTokenReply
+        LogLine LogLines LogsRequest Member MetricPoint MetricsBatch MetricsRequest Point Points Progress PutTokenReply
         PutTokenRequest Register Registered Report RevokeTokenReply RevokeTokenRequest Slot SlotGpu SlotStatus Started
         StatusReply StatusRequest Stop SubmitReply SubmitRequest SweepSummary Token TokenStatus TrialStatus UploadHeader
         UploadMessage UploadReceipt WatchRequest WorkerMessage WorkerStatus WorkersReply WorkersRequest;

@@ -74,6 +74,7 @@ pub(super) fn open() -> Box<dyn Target> {
         Said::Listening { token, address: "127.0.0.1:4000".to_owned() },
         Said::Alive,
         Said::Points { token, points: points() },
+        Said::Progress { token, epoch: 3, share: 0.5, duration_ms: 500 },
         Said::EpochFinished { token, epoch: 3, duration_ms: 1_000, points: points() },
         Said::CheckpointSaved {
             token,

@@ -20,7 +20,7 @@ struct Scripted {
 pub(super) fn open() -> Box<dyn Target> {
     let folder = tempfile::tempdir().expect("a folder");
     let good = [None, Some(0.5)].map(|best| {
-        let checkpoint = Checkpoint { scripted: true, key: KEY.to_owned(), epoch: 3, best };
+        let checkpoint = Checkpoint { scripted: true, key: KEY.to_owned(), epoch: 3, slept_ms: 500, best };
         proto::convert::to_json(&checkpoint).into_bytes()
     });
     Box::new(Scripted { folder, good: good.to_vec() })

@@ -75,6 +75,9 @@ fn report(said: Said) -> Option<wire::Report> {
         }
         Said::Listening { token, address } => (token, Body::Listening(wire::Listening { address })),
         Said::Points { token, points: of } => (token, Body::Points(wire::Points { points: points(of) })),
+        Said::Progress { token, epoch, share, duration_ms } => {
+            (token, Body::Progress(wire::Progress { epoch, share, duration_ms }))
+        }
         Said::EpochFinished { token, epoch, duration_ms, points: of } => {
             (token, Body::EpochFinished(wire::EpochFinished { epoch, duration_ms, points: points(of) }))
         }

@@ -177,6 +177,18 @@ pub enum Event {
         /// How long it took.
         duration_ms: Millis,
     },
+    /// Within an epoch: so much of it is done. Says sooner than the epoch's end how fast the slot is. Told twice, or late,
+    /// it changes nothing.
+    Progress {
+        /// Who says so.
+        token: Token,
+        /// The epoch under way, from 1.
+        epoch: u32,
+        /// Of its images; 0 to 1.
+        share: f64,
+        /// How long that took.
+        duration_ms: Millis,
+    },
     /// The chief of an attempt serves its parameters: other replicas may join it. Told twice it changes nothing.
     ChiefListening {
         /// Who says so.
@@ -605,6 +617,11 @@ pub enum Waiting {
     SlotsForReplicas {
         /// Which.
         trial: TrialId,
+    },
+    /// A slot is free, but kept until trials that are to change their slots have stopped.
+    SlotsForMoves {
+        /// How many have not.
+        trials: u64,
     },
     /// A slot is free, but a busy one would finish the trial earlier.
     BetterSlotSoon {

@@ -23,7 +23,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
 /// So many pending trials are planned one by one.
-const PLANNED_MAX: usize = 256;
+pub(super) const PLANNED_MAX: usize = 256;
 
 /// So many sweeps and trials are looked at for one slot when many are pending.
 const LOOK_AHEAD: usize = 8;
@@ -40,8 +40,12 @@ impl Scheduler {
             return;
         }
         self.fill_to_min();
-        let joins = self.has_others_to_join();
-        if !self.turns.is_empty() && (joins || self.fleet.has_free() || !self.surplus.is_empty()) {
+        let waits = self.waits_for_moves();
+        if waits {
+            self.look_again_at(self.moving_until);
+        }
+        let joins = !waits && self.has_others_to_join();
+        if !waits && !self.turns.is_empty() && (joins || self.fleet.has_free() || !self.surplus.is_empty()) {
             self.postpone_overdue();
             if self.pending_whose_turn_it_is() > PLANNED_MAX {
                 self.make_room(self.startable().saturating_sub(self.fleet.free_count()));
@@ -65,7 +69,7 @@ impl Scheduler {
             }
         }
         self.join_idle();
-        self.spread();
+        self.balance();
         (self.assign_due, self.joins_due) = (false, false);
     }
 
@@ -81,12 +85,12 @@ impl Scheduler {
     }
 
     /// How many pending trials could begin, were there slots.
-    fn startable(&self) -> usize {
+    pub(super) fn startable(&self) -> usize {
         let of_sweep = |turn: &Turn| self.sweeps[turn.3].queue.len().min(self.sweeps[turn.3].headroom());
         self.turns.iter().map(of_sweep).sum()
     }
 
-    fn pending_whose_turn_it_is(&self) -> usize {
+    pub(super) fn pending_whose_turn_it_is(&self) -> usize {
         self.turns.iter().map(|turn| self.sweeps[turn.3].queue.len()).sum()
     }
 
@@ -99,7 +103,7 @@ impl Scheduler {
         let mut waiting_priority = None;
         let wanted = self.startable().saturating_sub(self.fleet.free_count());
         let offered = self.pick_surplus(wanted.min(PLANNED_MAX), |_| true);
-        let mut room = (self.fleet.free_count() + offered.len()).saturating_sub(self.kept_for_replicas());
+        let mut room = (self.fleet.free_count() + offered.len()).saturating_sub(self.slots_kept());
         let as_free: Vec<_> = offered.iter().map(|&(_, slot)| (self.slot_speed(slot), slot)).collect();
         let mut plan = Plan::new(&self.fleet, self.now, PLANNED_MAX, &as_free);
         let mut queue: VecDeque<_> = self.first_pending(PLANNED_MAX).into_iter().collect();

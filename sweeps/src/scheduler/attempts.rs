@@ -2,7 +2,7 @@
 
 use super::fleet::{SPEED_ONE, duration_ms};
 use super::replicas::Replicas;
-use super::state::Entry;
+use super::state::{Entry, Member};
 use super::{AttemptEnd, Command, Fact, Millis, Refusal, Scheduler, StopReason, TrialState};
 use crate::ids::{SlotId, Token, TrialId};
 
@@ -49,8 +49,6 @@ impl Scheduler {
             self.outbox.touched.insert(token.trial);
         }
         let work = record.trial.work;
-        let sweep = entry.sweep;
-        let mean_speed = self.fleet.mean_speed();
         let slot = self.workers.get_mut(&id.worker).and_then(|worker| worker.slots.get_mut(&id.index));
         let Some(slot) = slot else { return Ok(()) };
         let lease = slot.lease.as_mut();
@@ -60,19 +58,56 @@ impl Scheduler {
         if epoch <= member.epoch {
             return Ok(());
         }
-        member.epoch = epoch;
-        // How fast the slot alone is cannot be told from what several did.
-        if !entry.replicas.epoch_finished() {
-            let took_ms = took_ms.max(1) as f64;
-            let work = work.max(1) as f64;
-            let speed = slot.speed.millionths.unwrap_or(mean_speed) as f64 / SPEED_ONE as f64;
-            let work_per_ms = *self.sweeps[sweep].work_per_ms.get_or_insert(work / took_ms / speed);
-            self.last_work_per_ms = work_per_ms;
-            slot.speed.measure(work / work_per_ms, took_ms);
+        let is_first = member.epoch == 0;
+        (member.epoch, member.begun) = (epoch, 0);
+        entry.has_moved = false;
+        // How fast the slot alone is cannot be told from what several did, nor from a part of an epoch: whoever goes on from
+        // a checkpoint may have begun in the middle.
+        let may_be_part = is_first && token.attempt > 1;
+        if !entry.replicas.epoch_finished() && !may_be_part {
+            self.measure(id, token.trial, work as f64, took_ms);
         }
         self.worked(id.worker);
         self.estimate(token.trial);
         Ok(())
+    }
+
+    /// Within an epoch. A slot that was never measured is: who trains where is to be mended early, and epochs may be long.
+    pub(super) fn progressed(&mut self, token: Token, epoch: u32, share: f64, took_ms: Millis) -> Result<(), Refusal> {
+        let id = self.current(token)?;
+        self.renew(id.worker);
+        let Some(entry) = self.trials.get(&token.trial) else { return Ok(()) };
+        let (record, work) = (&entry.record, entry.record.trial.work);
+        let may_tell =
+            token.replica == 0 && record.epochs_done.checked_add(1) == Some(epoch) && epoch <= record.trial.epochs;
+        if !may_tell || !(0.0..=1.0).contains(&share) || entry.replicas.share_epoch() {
+            return Ok(());
+        }
+        let Some(slot) = self.slot_mut(id) else { return Ok(()) };
+        let is_measured = slot.speed.millionths.is_some();
+        let lease = slot.lease.as_mut();
+        let member = lease.and_then(|lease| lease.members.iter_mut().find(|member| member.token == token));
+        let Some(member) = member else { return Ok(()) };
+        let done = work as f64 * share;
+        member.begun = member.begun.max(done as u64);
+        if !is_measured && done >= 1.0 {
+            self.measure(id, token.trial, done, took_ms);
+        }
+        self.estimate(token.trial);
+        Ok(())
+    }
+
+    /// The slot did that work of that trial.
+    fn measure(&mut self, id: SlotId, trial: TrialId, work: f64, took_ms: Millis) {
+        let mean_speed = self.fleet.mean_speed();
+        let Some(sweep) = self.trials.get(&trial).map(|entry| entry.sweep) else { return };
+        let slot = self.workers.get_mut(&id.worker).and_then(|worker| worker.slots.get_mut(&id.index));
+        let Some(slot) = slot else { return };
+        let (work, took_ms) = (work.max(1.0), took_ms.max(1) as f64);
+        let speed = slot.speed.millionths.unwrap_or(mean_speed) as f64 / SPEED_ONE as f64;
+        let work_per_ms = *self.sweeps[sweep].work_per_ms.get_or_insert(work / took_ms / speed);
+        self.last_work_per_ms = work_per_ms;
+        slot.speed.measure(work / work_per_ms, took_ms);
     }
 
     /// Says anew when the trial's slots will be free: what it and those beside it have left, at their speeds together.
@@ -81,12 +116,16 @@ impl Scheduler {
         let TrialState::Running { slot, .. } = entry.record.state else { return };
         let speed = self.speed_together(entry);
         let members = self.slot(slot).and_then(|slot| slot.lease.as_ref()).map_or(&[][..], |lease| &lease.members);
-        let works = members.iter().filter_map(|member| Some(self.trials.get(&member.token.trial)?.work()));
-        let work = works.fold(0, u64::saturating_add);
+        let work = members.iter().map(|member| self.work_left(member)).fold(0, u64::saturating_add);
         let expected_ms = self.sweeps[entry.sweep].expected_ms(work);
         let guess_ms = duration_ms(work as f64 / self.last_work_per_ms, speed);
         let free_at = expected_ms.map(|expected_ms| self.now.saturating_add(duration_ms(expected_ms, speed)));
         self.set_end(trial, free_at, free_at.unwrap_or(self.now.saturating_add(guess_ms)));
+    }
+
+    /// Of a trial that runs.
+    pub(super) fn work_left(&self, member: &Member) -> u64 {
+        self.trials.get(&member.token.trial).map_or(0, |entry| entry.work().saturating_sub(member.begun))
     }
 
     /// Begins the next attempts of pending trials, side by side: on a free slot, or beside those that the slot trains.
@@ -171,6 +210,8 @@ impl Scheduler {
             slot.lease = None;
         }
         self.moving -= usize::from(moved);
+        // Others have waited for it.
+        self.assign_due |= moved;
         self.refresh_slot(id);
     }
 }

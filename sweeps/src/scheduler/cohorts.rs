@@ -2,22 +2,17 @@
 //!
 //! They are put together when a slot is leased: of one sweep, reading the same stream, with as many epochs done. One that
 //! waits joins others that train already, if it is where they begin their next epoch, and no slot would finish it much
-//! earlier. Who shares a slot is not stored beyond that: each trial has its own attempt, and ends on its own. A slot that
-//! nothing pending can use takes one of them over from the slot that will be busy longest.
+//! earlier. Who shares a slot is not stored beyond that: each trial has its own attempt, and ends on its own.
 
-use super::fleet::{BusySlot, SPEED_ONE, Welcome};
+use super::fleet::{BusySlot, Welcome};
 use super::state::{Entry, Lease, Worker};
-use super::{Command, Millis, Scheduler, StopReason, TrialState};
-use crate::ids::{SlotId, Token, TrialId, WorkerId};
+use super::{Scheduler, TrialState};
+use crate::ids::{SlotId, TrialId, WorkerId};
 
 /// Of pending trials, so many a place in the cohort are looked at.
 const LOOK_AHEAD: usize = 4;
 /// Of cohorts that a trial can join, so many are looked at, those that end first.
 const COHORTS_MAX: usize = 4;
-/// A trial moves only if all is then done in less than this share of the time: its trainer must stop and another start.
-const WORTH_MOVING: f64 = 0.9;
-/// And only if so many heartbeats are won.
-const WORTH_MOVING_HEARTBEATS: Millis = 4;
 
 impl Scheduler {
     /// Whether a pending trial may train side by side with those.
@@ -118,59 +113,6 @@ impl Scheduler {
             }
         }
         cohort
-    }
-
-    /// Lets free slots take trials over from those that train several: one each, whenever nothing pending can use them.
-    pub(super) fn spread(&mut self) {
-        if !self.turns.is_empty() || self.fleet.crowded.is_empty() || self.held.is_some() {
-            return;
-        }
-        let kept = self.kept_for_replicas();
-        let free = self.fleet.free_count().saturating_sub(kept).saturating_sub(self.moving);
-        for _ in 0..free {
-            let Some((speed, _)) = self.fastest_free(|_| true) else { return };
-            let Some(&(free_at, from)) = self.fleet.crowded.last() else { return };
-            let Some(token) = self.worth_moving(from, free_at, speed) else { return };
-            self.ask_to_move(from, token);
-        }
-    }
-
-    /// Which of those that the slot trains a slot of that speed should take over, if any.
-    fn worth_moving(&self, from: SlotId, free_at: Millis, speed: u64) -> Option<Token> {
-        let lease = self.slot(from)?.lease.as_ref()?;
-        let own = self.slot_speed(from) as f64 / SPEED_ONE as f64;
-        let other = speed as f64 / SPEED_ONE as f64;
-        let left_ms = free_at.saturating_sub(self.now) as f64;
-        let takes_ms = |token: Token| {
-            let entry = self.trials.get(&token.trial)?;
-            let runs = matches!(entry.record.state, TrialState::Running { stopping: None, .. });
-            self.sweeps[entry.sweep].expected_ms(entry.work()).filter(|_| runs)
-        };
-        let stays = lease.members.iter().filter(|member| !member.moves);
-        let moved = stays.filter_map(|member| {
-            let ms = takes_ms(member.token)?;
-            Some((member.token, (ms / other).max(left_ms - ms / own)))
-        });
-        let (token, end_ms) = moved.min_by(|one, other| one.1.total_cmp(&other.1))?;
-        let won_ms = left_ms - end_ms;
-        let worth_it = end_ms < left_ms * WORTH_MOVING
-            && won_ms > self.config.heartbeat_ms.saturating_mul(WORTH_MOVING_HEARTBEATS) as f64;
-        worth_it.then_some(token)
-    }
-
-    /// It saves a checkpoint and stops; then it is pending, as nobody has paused it.
-    fn ask_to_move(&mut self, from: SlotId, token: Token) {
-        let lease = self.slot_mut(from).and_then(|slot| slot.lease.as_mut());
-        let Some(member) = lease.and_then(|lease| lease.members.iter_mut().find(|member| member.token == token)) else {
-            return;
-        };
-        member.moves = true;
-        self.moving += 1;
-        self.refresh_slot(from);
-        if let Some(session) = self.workers.get(&from.worker).and_then(Worker::live_session) {
-            let (worker, reason) = (from.worker, StopReason::Pause);
-            self.outbox.actions.push(Command::Stop { worker, session, token, reason });
-        }
     }
 }
 

@@ -38,6 +38,9 @@ impl Scheduler {
         {
             return Ok(Waiting::SlotsForReplicas { trial });
         }
+        if self.fleet.has_free() && self.waits_for_moves() {
+            return Ok(Waiting::SlotsForMoves { trials: self.moving as u64 });
+        }
         if let Some(&slot) = self.waits.get(&trial) {
             return Ok(Waiting::BetterSlotSoon { slot });
         }

@@ -52,8 +52,6 @@ pub(super) enum Place {
     Busy {
         speed: Option<u64>,
         free_at: Option<Millis>,
-        /// It trains several, and one of them can go elsewhere.
-        has_spare: bool,
         /// One that is there may join those that it trains.
         welcome: Option<Welcome>,
     },
@@ -74,10 +72,7 @@ impl Place {
         match &slot.lease {
             _ if !worker.is_usable() => Self::Unusable,
             None => Self::Free { speed },
-            Some(lease) => {
-                let has_spare = lease.members.iter().filter(|member| !member.moves).count() > 1;
-                Self::Busy { speed, free_at: lease.free_at, has_spare, welcome }
-            }
+            Some(lease) => Self::Busy { speed, free_at: lease.free_at, welcome },
         }
     }
 }
@@ -102,8 +97,6 @@ pub(super) struct Fleet {
     pub(super) free_unmeasured: BTreeSet<SlotId>,
     /// Busy with an estimate, by class; class 0 holds those never measured (their speed here is 0).
     pub(super) busy: BTreeMap<SpeedClass, BTreeSet<BusySlot>>,
-    /// Those of `busy` that train several of which one can go elsewhere, by when they will be free.
-    pub(super) crowded: BTreeSet<(Millis, SlotId)>,
     /// Those of `busy` that take others in, by whom and by when they will be free.
     pub(super) welcoming: BTreeSet<(Welcome, Millis, SlotId)>,
     /// All usable slots.
@@ -153,11 +146,8 @@ impl Fleet {
             Place::Free { speed: None } => {
                 self.free_unmeasured.insert(slot);
             }
-            Place::Busy { speed, free_at: Some(free_at), has_spare, welcome } => {
+            Place::Busy { speed, free_at: Some(free_at), welcome } => {
                 let speed = speed.unwrap_or(0);
-                if has_spare {
-                    self.crowded.insert((free_at, slot));
-                }
                 self.welcoming.extend(welcome.map(|welcome| (welcome, free_at, slot)));
                 self.busy.entry(class_or_none(speed)).or_default().insert((free_at, speed, slot));
                 self.busy_until += u128::from(free_at) * u128::from(speed);
@@ -178,7 +168,6 @@ impl Fleet {
             }
             Place::Busy { speed, free_at: Some(free_at), welcome, .. } => {
                 let speed = speed.unwrap_or(0);
-                self.crowded.remove(&(free_at, slot));
                 if let Some(welcome) = welcome {
                     self.welcoming.remove(&(welcome, free_at, slot));
                 }
@@ -198,7 +187,7 @@ impl Fleet {
     /// For tests: these slots, each in its place, and nothing else.
     pub(super) fn check(&self, slots: impl Iterator<Item = (SlotId, Place)>) {
         let mut sums = Self::default();
-        let (mut free, mut free_unmeasured, mut busy, mut crowded, mut welcoming) = (0, 0, 0, 0, 0);
+        let (mut free, mut free_unmeasured, mut busy, mut welcoming) = (0, 0, 0, 0);
         for (id, place) in slots {
             sums.count(place, 1);
             let found = match place {
@@ -211,14 +200,12 @@ impl Fleet {
                     free_unmeasured += 1;
                     self.free_unmeasured.contains(&id)
                 }
-                Place::Busy { speed, free_at: Some(free_at), has_spare, welcome } => {
+                Place::Busy { speed, free_at: Some(free_at), welcome } => {
                     let speed = speed.unwrap_or(0);
                     busy += 1;
-                    crowded += usize::from(has_spare);
                     welcoming += usize::from(welcome.is_some());
                     let is_known = |welcome| self.welcoming.contains(&(welcome, free_at, id));
                     assert!(welcome.is_none_or(is_known), "{id} takes others in, unseen");
-                    assert_eq!(self.crowded.contains(&(free_at, id)), has_spare, "whether {id} is crowded");
                     sums.busy_until += u128::from(free_at) * u128::from(speed);
                     sums.busy_speed += u128::from(speed);
                     let class = self.busy.get(&class_or_none(speed));
@@ -229,7 +216,6 @@ impl Fleet {
         }
         assert_eq!((self.free.len(), self.free_unmeasured.len()), (free, free_unmeasured), "free slots");
         assert_eq!(self.busy.values().map(BTreeSet::len).sum::<usize>(), busy, "busy slots");
-        assert_eq!(self.crowded.len(), crowded, "crowded slots");
         assert_eq!(self.welcoming.len(), welcoming, "slots that take others in");
         assert!(self.busy.values().all(|slots| !slots.is_empty()), "a class of speeds without slots");
         let of = |fleet: &Self| (fleet.slots, fleet.measured, fleet.measured_speed, fleet.busy_until, fleet.busy_speed);
@@ -278,9 +264,9 @@ impl Scheduler {
         let only_measured = matches!((before, place), (Place::Busy { .. }, Place::Busy { .. }));
         slot.place = place;
         self.fleet.insert(id, place);
-        // But a free slot may now be seen to be of use to this cohort.
-        let is_crowded = matches!(place, Place::Busy { has_spare: true, .. });
-        self.assign_due |= !only_measured || (is_crowded && self.fleet.has_free());
+        // But what it trains may now be seen to be better off elsewhere.
+        let is_news = matches!((before, place), (Place::Busy { speed: None, .. }, Place::Busy { speed: Some(_), .. }));
+        self.assign_due |= !only_measured || is_news || (self.fleet.has_free() && self.turns.is_empty());
         // And whoever waits where it begins its next epoch can join.
         if let Some((sweep, meeting)) = place.welcome().filter(|_| before.welcome() != place.welcome()) {
             let sweep = &self.sweeps[sweep];

@@ -135,7 +135,7 @@ impl Scheduler {
         // Whoever could run waits for a reason, and the reason is looked at again.
         if self.held.is_none() && self.fleet.has_free() && !self.turns.is_empty() {
             assert!(self.assign_at.is_some(), "a slot is free, a trial is pending, and nobody will look again");
-            let awaited = !self.fleet.busy.is_empty();
+            let awaited = !self.fleet.busy.is_empty() || self.waits_for_moves();
             let due = self.assign_at.is_some_and(|at| at <= self.now);
             assert!(
                 awaited || due || !self.has_room(),

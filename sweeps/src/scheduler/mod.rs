@@ -4,12 +4,13 @@
 //! a trial changes its state; `queue` the order of pending trials; `fleet` the slots that may be used, free
 //! and busy; `assign` and `plan` which trial goes to which slot; `leases` workers that come, live, go silent and leave;
 //! `attempts` how an attempt ends and what follows; `orders` what people ask for; `explain` why a trial waits;
-//! `cohorts` which trials train side by side, and who goes elsewhere; `replicas` idle slots that help
+//! `cohorts` which trials train side by side; `balance` who goes to another slot; `replicas` idle slots that help
 //! running trials; `trust` workers on which everything fails; `status` what watchers read; `fold` facts to records; `invariants` the whole state derived once more.
 
 mod api;
 mod assign;
 mod attempts;
+mod balance;
 mod cohorts;
 mod explain;
 mod fleet;
@@ -70,8 +71,12 @@ pub struct Scheduler {
     starting: BTreeMap<TrialId, Millis>,
     /// Trials for which the last assignment preferred a busy slot to a free one.
     waits: BTreeMap<TrialId, SlotId>,
-    /// Trials that were asked to leave a cohort for a free slot, and have not stopped yet.
+    /// Trials that were asked to leave their slot for another one, and have not stopped yet.
     moving: usize,
+    /// How long others wait for them at most.
+    moving_until: Millis,
+    /// Whether others should is not looked at before.
+    balance_at: Millis,
     /// Work per millisecond at speed 1 in the sweep measured last: the guess for those that never were.
     last_work_per_ms: f64,
     /// Something changed that could let a pending trial run.
@@ -107,6 +112,8 @@ impl Scheduler {
             starting: BTreeMap::new(),
             waits: BTreeMap::new(),
             moving: 0,
+            moving_until: 0,
+            balance_at: 0,
             last_work_per_ms: 1.0,
             assign_due: false,
             joins_due: false,
@@ -195,6 +202,7 @@ impl Scheduler {
             Event::WorkerDrainAsked { worker } => self.ask_to_drain(worker),
             Event::WorkerLeft { worker, session } => self.leave(worker, session),
             Event::EpochFinished { token, epoch, duration_ms } => self.epoch_finished(token, epoch, duration_ms),
+            Event::Progress { token, epoch, share, duration_ms } => self.progressed(token, epoch, share, duration_ms),
             Event::ChiefListening { token, address } => self.chief_listening(token, address),
             Event::AttemptEnded { token, end } => self.attempt_ended(token, end),
             Event::LeasesHeld { reason } => {

@@ -44,6 +44,11 @@ pub(super) struct Replicas {
 }
 
 impl Replicas {
+    /// Whether others take part in the epoch that the chief trains now.
+    pub(super) fn share_epoch(&self) -> bool {
+        self.shared || !self.slots.is_empty()
+    }
+
     /// The chief has finished an epoch; says whether others took part in it.
     pub(super) fn epoch_finished(&mut self) -> bool {
         self.failures = self.failures.saturating_sub(1);
@@ -216,7 +221,7 @@ impl Scheduler {
     /// Lets slots that no pending trial may or wants to use join those that will run longest.
     pub(super) fn join_idle(&mut self) {
         self.starting.retain(|_, until| *until > self.now);
-        let mut idle = self.fleet.free_count().saturating_sub(self.kept_for_replicas());
+        let mut idle = self.fleet.free_count().saturating_sub(self.slots_kept());
         let worth_it_after = self.now.saturating_add(WORTH_JOINING_HEARTBEATS.saturating_mul(self.config.heartbeat_ms));
         let mut after: Option<Wish> = None;
         while idle > 0 {
@@ -248,14 +253,16 @@ impl Scheduler {
         self.assign_at = Some(self.assign_at.map_or(at, |planned| planned.min(at)));
     }
 
-    /// Whether a slot is free that is not kept for replicas of trials that have just begun.
+    /// Whether a slot is free that is not kept.
     pub(super) fn has_room(&self) -> bool {
-        self.fleet.free_count() > self.kept_for_replicas()
+        self.fleet.free_count() > self.slots_kept()
     }
 
-    pub(super) fn kept_for_replicas(&self) -> usize {
+    /// For replicas of trials that have just begun, and for trials that are on their way to another slot.
+    pub(super) fn slots_kept(&self) -> usize {
         let current = self.starting.iter().filter(|&(_, until)| *until > self.now);
-        current.map(|(&trial, _)| self.slots_needed(trial).saturating_sub(1)).sum()
+        let for_replicas: usize = current.map(|(&trial, _)| self.slots_needed(trial).saturating_sub(1)).sum();
+        for_replicas + if self.now < self.moving_until { self.moving } else { 0 }
     }
 
     /// Slots that a trial must have.

@@ -18,6 +18,8 @@ pub(super) struct Entry {
     pub(super) avoid: Option<WorkerId>,
     /// At most so many trials train side by side with it, itself included: halved when a shared trainer dies.
     pub(super) company_max: u32,
+    /// It has changed its slot, and finished no epoch since.
+    pub(super) has_moved: bool,
     /// Of the current attempt.
     pub(super) replicas: Replicas,
 }
@@ -159,6 +161,8 @@ pub(super) struct Member {
     pub(super) token: Token,
     /// The last epoch that this attempt has reported; 0 if none.
     pub(super) epoch: u32,
+    /// Of the work of the epoch after it, what is done, as reported last.
+    pub(super) begun: u64,
     /// It was asked to move to another slot.
     pub(super) moves: bool,
 }
@@ -185,7 +189,7 @@ impl Lease {
 
 impl Member {
     pub(super) fn new(token: Token) -> Self {
-        Self { token, epoch: 0, moves: false }
+        Self { token, epoch: 0, begun: 0, moves: false }
     }
 }
 
@@ -236,7 +240,7 @@ impl Scheduler {
             return;
         }
         let replicas = Replicas::default();
-        let entry = Box::new(Entry { record, sweep, avoid: None, company_max: u32::MAX, replicas });
+        let entry = Box::new(Entry { record, sweep, avoid: None, company_max: u32::MAX, has_moved: false, replicas });
         self.sweeps[sweep].by_state[state_index(&entry.record.state)].insert(id);
         if entry.record.state == TrialState::Pending {
             self.sweeps[sweep].queue.insert(&entry);

@@ -294,7 +294,26 @@ impl World {
             training.hangs = true;
             epoch_ms += hang_ms;
         }
+        if self.rng.random_range(0..3) == 0 {
+            let duration_ms = epoch_ms / 2;
+            self.at(self.now + duration_ms, Item::Progress { agent: index, generation, token, duration_ms });
+        }
         self.at(self.now + epoch_ms, Item::Train { agent: index, generation, token });
+    }
+
+    /// Half of an epoch, more or less, was done in that time: its own part of it is told, or the trainer crashes.
+    pub(crate) fn progress(&mut self, index: usize, token: Token, duration_ms: Millis) {
+        let share = self.rng.random_range(0.4..0.6);
+        let crashes = self.chance("crash", self.shape.crash);
+        let Some((_, slot)) = self.agents[index].slot_training(token) else { return };
+        if crashes {
+            return self.trainer_dies(index, token, "signal 9");
+        }
+        let mult_adds: u64 = slot.training.iter().map(|training| training.mult_adds).sum();
+        let Some(training) = slot.training.iter().find(|training| training.token == token) else { return };
+        let duration_ms = (duration_ms as f64 * training.mult_adds as f64 / mult_adds as f64) as Millis;
+        let epoch = training.epoch + 1;
+        self.call(index, Call::Progress { token, epoch, share, duration_ms });
     }
 
     /// An epoch of a trainer is over, or the trainer.

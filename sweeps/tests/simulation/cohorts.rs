@@ -142,6 +142,12 @@ fn epoch(trial: u64, attempt: u32, epoch: u32, mult_adds: u64) -> Event {
     Event::EpochFinished { token: token(trial, attempt), epoch, duration_ms: mult_adds * 600 }
 }
 
+/// So much of the first epoch, at the speed of [`epoch`].
+fn progress(trial: u64, attempt: u32, share: f64, mult_adds: u64) -> Event {
+    let duration_ms = (mult_adds as f64 * 600.0 * share) as u64;
+    Event::Progress { token: token(trial, attempt), epoch: 1, share, duration_ms }
+}
+
 fn moved(commands: &[Command]) -> Vec<Token> {
     let stop = |command: &Command| match command {
         Command::Stop { token, reason: StopReason::Pause, .. } => Some(*token),
@@ -151,22 +157,73 @@ fn moved(commands: &[Command]) -> Vec<Token> {
 }
 
 #[test]
-fn a_slot_that_has_nothing_to_do_takes_one_over() {
+fn a_slot_that_has_nothing_to_do_takes_others_over() {
     let mut bench = Bench::with(1);
     let trials = [(1, 1_000, Some(1)), (2, 600, Some(1)), (3, 300, Some(1))];
     bench.ok(submit(SIDE_BY_SIDE, &trials));
     bench.ok(join(2, 1, &[]));
     // Until something is measured nobody knows that it pays.
     assert_eq!(moved(&bench.at(50)), []);
-    assert_eq!(moved(&bench.ok(epoch(1, 1, 1, 1_000))), [token(1, 1)]);
-    for (trial, mult_adds, _) in &trials[1..] {
-        assert_eq!(moved(&bench.ok(epoch(*trial, 1, 1, *mult_adds))), [], "one is on its way");
+    assert_eq!(moved(&bench.ok(progress(1, 1, 0.1, 1_000))), [token(2, 1), token(3, 1)]);
+    assert_eq!(moved(&bench.ok(progress(2, 1, 0.1, 600))), [], "they are on their way");
+    assert_eq!(bench.state(2), running(1, 1, None));
+    // The slot is kept until both can have it.
+    assert_eq!(granted(&bench.ok(ended(2, 1, AttemptEnd::Stopped))), [].into());
+    let commands = bench.ok(ended(3, 1, AttemptEnd::Stopped));
+    assert_eq!(granted(&commands), [(2, vec![2, 3])].into());
+    for trial in [2, 3] {
+        assert_eq!(bench.state(trial), running(2, 2, None));
+        assert_eq!(bench.record(trial).losses + bench.record(trial).restarts, 0);
     }
-    assert_eq!(bench.state(1), running(1, 1, None));
-    let commands = bench.ok(ended(1, 1, AttemptEnd::Stopped));
-    assert_eq!(granted(&commands), [(2, vec![1])].into());
-    assert_eq!(bench.state(1), running(2, 2, None));
-    assert_eq!(bench.record(1).losses + bench.record(1).restarts, 0);
+    for trial in 1..=3 {
+        let (attempt, mult_adds) = (bench.record(trial).attempts, trials[trial as usize - 1].1);
+        assert_eq!(moved(&bench.ok(epoch(trial, attempt, 1, mult_adds))), [], "it would be no gain");
+    }
+}
+
+#[test]
+fn slots_are_kept_for_those_that_are_to_move_for_a_lease_at_most() {
+    let mut bench = Bench::with(1);
+    bench.ok(submit(SIDE_BY_SIDE, &[(1, 1_000, Some(1)), (2, 600, Some(1)), (3, 300, Some(1))]));
+    bench.ok(join(2, 1, &[]));
+    assert_eq!(moved(&bench.ok(progress(1, 1, 0.1, 1_000))), [token(2, 1), token(3, 1)]);
+    assert_eq!(granted(&bench.ok(submit(SIDE_BY_SIDE, &[(4, 10, None)]))), [].into());
+    // Their trainer does not say a word.
+    let begin = bench.now;
+    while bench.now < begin + CONFIG.lease_ms {
+        assert_eq!(bench.explain(4), Waiting::SlotsForMoves { trials: 2 });
+        for worker in [1, 2] {
+            bench.ok(Event::Heartbeat { worker: WorkerId(worker), session: 1 });
+        }
+        let now = bench.now + CONFIG.heartbeat_ms;
+        if let Some((worker, trials)) = granted(&bench.at(now)).into_iter().next() {
+            assert_eq!((worker, trials, now >= begin + CONFIG.lease_ms), (2, vec![4], true));
+            return;
+        }
+    }
+    panic!("trial 4 still waits");
+}
+
+#[test]
+fn a_trial_leaves_a_slow_slot_for_a_fast_one_and_does_not_go_back() {
+    let mut bench = Bench::with(2);
+    bench.ok(submit(LIMITS, &[(1, 1_000, None), (2, 900, None), (3, 800, None)]));
+    // Worker 1, which has the longest, is ten times as slow as worker 2.
+    let commands = bench.ok(progress(2, 1, 0.1, 900));
+    assert_eq!(moved(&commands), []);
+    let slow = Event::Progress { token: token(1, 1), epoch: 1, share: 0.01, duration_ms: 60_000 };
+    assert_eq!(moved(&bench.ok(slow.clone())), []);
+    let now = bench.now + CONFIG.heartbeat_ms;
+    assert_eq!(moved(&bench.at(now)), [token(1, 1)]);
+    assert_eq!(moved(&bench.ok(slow)), [], "it was told");
+    // None would be finished there before all else is done.
+    assert_eq!(granted(&bench.ok(ended(1, 1, AttemptEnd::Stopped))), [].into());
+    let waits = Waiting::BetterSlotSoon { slot: slot(2) };
+    assert_eq!([1, 3].map(|trial| bench.explain(trial)), [waits.clone(), waits]);
+    for epoch_done in 1..=10 {
+        bench.ok(epoch(2, 1, epoch_done, 900));
+    }
+    assert_eq!(granted(&bench.ok(ended(2, 1, AttemptEnd::Completed))), [(2, vec![1])].into());
 }
 
 #[test]

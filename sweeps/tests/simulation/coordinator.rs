@@ -3,7 +3,7 @@
 use crate::world::{Call, Item, Say, Stream, World};
 use rand::RngExt;
 use sweeps::ids::WorkerId;
-use sweeps::scheduler::{Command, Event, Refusal, Scheduler, SlotOffer, SweepRecord, SweepView, fold};
+use sweeps::scheduler::{Command, Event, Refusal, Scheduler, SlotOffer, StopReason, SweepRecord, SweepView, fold};
 
 impl World {
     /// An order or a submission: reaches the coordinator at once.
@@ -60,6 +60,10 @@ impl World {
                     self.push(session, Say::Grant { index: slot.index, tokens: members, joins });
                 }
                 Command::Stop { worker, session, token, reason } => {
+                    let record = self.scheduler.trial(token.trial);
+                    if reason == StopReason::Pause && record.is_some_and(|record| record.state.stopping().is_none()) {
+                        self.met("moved");
+                    }
                     self.check_newest_session(worker, session);
                     self.push(session, Say::Stop { token, reason });
                 }
@@ -176,6 +180,11 @@ impl World {
                 if result.is_err() && self.now >= self.away_until {
                     self.answer(agent, Say::Gone { token });
                 }
+            }
+            Call::Progress { token, epoch, share, duration_ms } => {
+                let live = self.ledger.is_live(token);
+                let result = self.feed(Event::Progress { token, epoch, share, duration_ms }, &mut commands);
+                assert_eq!(result.is_ok(), live, "progress of {token}");
             }
             Call::Listening { token, address } => {
                 let live = self.ledger.is_live(token);

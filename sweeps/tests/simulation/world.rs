@@ -49,6 +49,7 @@ pub(crate) enum Call {
     Draining { session: u64 },
     Left { session: u64 },
     Epoch { token: Token, epoch: u32, duration_ms: Millis },
+    Progress { token: Token, epoch: u32, share: f64, duration_ms: Millis },
     Listening { token: Token, address: String },
     Ended { token: Token, end: AttemptEnd },
 }
@@ -71,6 +72,7 @@ pub(crate) enum Item {
     Closed { worker: WorkerId, session: u64 },
     Beat { agent: usize, generation: u32 },
     Train { agent: usize, generation: u32, token: Token },
+    Progress { agent: usize, generation: u32, token: Token, duration_ms: Millis },
     StopDone { agent: usize, generation: u32, token: Token },
     Up { agent: usize },
 }
@@ -317,6 +319,11 @@ impl World {
                     self.at(later, Item::Train { agent, generation, token });
                 } else if self.is_current(agent, generation) {
                     self.train(agent, token);
+                }
+            }
+            Item::Progress { agent, generation, token, duration_ms } => {
+                if self.frozen(agent, generation).is_none() && self.is_current(agent, generation) {
+                    self.progress(agent, token, duration_ms);
                 }
             }
             Item::StopDone { agent, generation, token } => {

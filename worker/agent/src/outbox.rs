@@ -33,12 +33,12 @@ impl Entry {
             Some(Body::Points(points)) => points.points.len(),
             Some(Body::EpochFinished(epoch)) => epoch.points.len(),
             Some(Body::Log(log)) => log.lines.len(),
-            Some(Body::Started(_) | Body::Ended(_) | Body::Listening(_)) | None => 0,
+            Some(Body::Started(_) | Body::Ended(_) | Body::Listening(_) | Body::Progress(_)) | None => 0,
         }
     }
 
-    fn is_points(&self) -> bool {
-        matches!(self.report.body, Some(Body::Points(_)))
+    fn is_within_epoch(&self) -> bool {
+        matches!(self.report.body, Some(Body::Points(_) | Body::Progress(_)))
     }
 
     fn is_log(&self) -> bool {
@@ -117,11 +117,11 @@ impl Outbox {
     /// Takes away progress within epochs, every second report of it, oldest first; when none is left, the oldest
     /// lines of logs. Never epochs, starts or ends.
     fn thin(&mut self, weight_wanted: usize) {
-        while self.weight > weight_wanted && self.entries.iter().any(Entry::is_points) {
+        while self.weight > weight_wanted && self.entries.iter().any(Entry::is_within_epoch) {
             let mut surplus = self.weight.saturating_sub(weight_wanted);
             let mut every_second = true;
             self.retain(|entry| {
-                if !entry.is_points() || surplus == 0 {
+                if !entry.is_within_epoch() || surplus == 0 {
                     return true;
                 }
                 every_second = !every_second;

@@ -25,6 +25,7 @@ fn words(heard: &[Heard]) -> Vec<String> {
             (Heard::Uploaded { epoch, best, .. }, _) => format!("upload {epoch}{}", if *best { " best" } else { "" }),
             (_, Some(ReportBody::Started(_))) => "started".to_owned(),
             (_, Some(ReportBody::Points(_))) => "points".to_owned(),
+            (_, Some(ReportBody::Progress(progress))) => format!("{} of epoch {}", progress.share, progress.epoch),
             (_, Some(ReportBody::EpochFinished(epoch))) => format!("epoch {}", epoch.epoch),
             (_, Some(ReportBody::Ended(ended))) => ended.end_json.clone(),
             (_, Some(ReportBody::Listening(listening))) => format!("listening {}", listening.address),

@@ -4,6 +4,7 @@ use crate::checkpoint::Checkpoint;
 use crate::exchange::{self, Chief};
 use crate::metrics::{self, STEPS_PER_EPOCH};
 use crate::orders::{Joins, Stops};
+use crate::sleep::{Sleep, speed};
 use crate::voice::Voice;
 use proto::link::{self, Exchange, ExchangeRole, Member, Said, Start};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,9 @@ use std::time::{Duration, Instant};
 use sweeps::metrics::{Axis, Goal, Point};
 use sweeps::scheduler::{AttemptEnd, StopReason};
 use sweeps::spec::model::{Act, ScriptStep, When};
+
+/// How long a chief sleeps before it looks who helps.
+const NAP: Duration = Duration::from_millis(10);
 
 /// Acts until every member has ended.
 ///
@@ -87,6 +91,8 @@ struct Role {
     script: Vec<ScriptStep>,
     folder: PathBuf,
     epochs_done: u32,
+    /// Of the epoch under way.
+    sleep: Sleep,
     /// Of the metric that `best` means.
     best: Option<f64>,
     /// Where others may help.
@@ -103,6 +109,7 @@ impl Role {
             script,
             folder: folder.to_path_buf(),
             epochs_done: resumed.as_ref().map_or(0, |checkpoint| checkpoint.epoch),
+            sleep: Sleep::after(resumed.as_ref().map_or(0, |checkpoint| checkpoint.slept_ms)),
             best: resumed.and_then(|checkpoint| checkpoint.best),
             chief: None,
             member,
@@ -118,6 +125,8 @@ impl Role {
         }
         let epoch = self.epochs_done + 1;
         let mut points = metrics::of_epoch(&self.member.trial, epoch);
+        let sleeps = self.script.iter().filter(|step| step.act == Act::Sleep && self.applies(step.when, epoch));
+        self.sleep.begin(sleeps.filter_map(|step| step.ms).sum());
         for step in self.script.clone() {
             if let Some(reason) = stops.of(token) {
                 return self.stop(reason, voice).map(Some);
@@ -127,7 +136,7 @@ impl Role {
             }
             match step.act {
                 Act::Sleep => {
-                    self.sleep(Duration::from_millis(step.ms.unwrap_or(0)), stops);
+                    self.sleep(Duration::from_millis(step.ms.unwrap_or(0)), stops, voice)?;
                 }
                 Act::Report => self.report(&step, epoch, &mut points, voice)?,
                 Act::Checkpoint => self.save(false, voice)?,
@@ -147,6 +156,7 @@ impl Role {
         }
         voice.say(&Said::Points { token, points: metrics::within_epoch(&self.member.trial, epoch) })?;
         self.epochs_done = epoch;
+        self.sleep = Sleep::default();
         if let Some(chief) = &mut self.chief {
             let value = f64::from(chief.take_most());
             points.push(Point { name: "replicas".to_owned(), step: u64::from(epoch), value });
@@ -162,20 +172,26 @@ impl Role {
     }
 
     /// Many hands make light work: with two replicas it takes half as long.
-    fn sleep(&mut self, how_long: Duration, stops: &Stops) {
+    fn sleep(&mut self, how_long: Duration, stops: &Stops, voice: &Voice) -> anyhow::Result<()> {
         let token = self.member.token;
-        let Some(chief) = &mut self.chief else {
-            stops.sleep(token, how_long);
-            return;
-        };
-        let mut left = how_long;
+        let mut left = self.sleep.left_of(how_long);
         while !left.is_zero() {
-            let nap = left.min(Duration::from_millis(10));
-            if stops.sleep(token, nap) {
-                return;
+            let hands = self.chief.as_mut().map_or(1, |chief| 1 + chief.connected());
+            let speed = speed() * f64::from(hands);
+            let nap = if self.chief.is_some() { NAP } else { self.sleep.told_in() };
+            let began = Instant::now();
+            let stopped = stops.sleep(token, nap.min(left.div_f64(speed)));
+            let slept = left.min(began.elapsed().mul_f64(speed));
+            left = left.saturating_sub(slept);
+            if let Some((share, took)) = self.sleep.slept(slept) {
+                let (epoch, duration_ms) = (self.epochs_done + 1, u64::try_from(took.as_millis())?);
+                voice.say(&Said::Progress { token, epoch, share, duration_ms })?;
             }
-            left = left.saturating_sub(nap * (1 + chief.connected()));
+            if stopped {
+                break;
+            }
         }
+        Ok(())
     }
 
     fn applies(&self, when: When, epoch: u32) -> bool {
@@ -224,8 +240,8 @@ impl Role {
     }
 
     fn save(&self, best: bool, voice: &Voice) -> anyhow::Result<()> {
-        let checkpoint =
-            Checkpoint { scripted: true, key: self.member.trial.key.clone(), epoch: self.epochs_done, best: self.best };
+        let (key, slept_ms) = (self.member.trial.key.clone(), self.sleep.slept_ms());
+        let checkpoint = Checkpoint { scripted: true, key, epoch: self.epochs_done, slept_ms, best: self.best };
         let step = u64::from(self.epochs_done) * STEPS_PER_EPOCH;
         let token = self.member.token;
         let mut told = false;
@@ -294,7 +310,8 @@ pub(crate) mod tests {
         let mut first = role(trial(5), None, folder.path()).unwrap();
         first.epochs_done = 3;
         first.best = Some(0.25);
-        let checkpoint = Checkpoint { scripted: true, key: first.member.trial.key.clone(), epoch: 3, best: first.best };
+        let (key, best) = (first.member.trial.key.clone(), first.best);
+        let checkpoint = Checkpoint { scripted: true, key, epoch: 3, slept_ms: 0, best };
         let said = checkpoint.save(folder.path(), first.member.token, 300, true).unwrap();
         let Said::CheckpointSaved { path, bytes, sha256, .. } = said else { panic!("{said:?}") };
         assert_eq!(std::fs::metadata(&path).unwrap().len(), bytes);

@@ -19,6 +19,9 @@ pub struct Checkpoint {
     pub key: String,
     /// Epochs done.
     pub epoch: u32,
+    /// Of what the script sleeps in the next one, what is done.
+    #[serde(default)]
+    pub slept_ms: u64,
     /// Of the metric that `best` means.
     pub best: Option<f64>,
 }

@@ -5,10 +5,12 @@ mod actor;
 mod exchange;
 mod metrics;
 mod orders;
+mod sleep;
 mod voice;
 
 use proto::link::{EXIT_DONE, EXIT_ORDERS, Order, Start};
 use scripted::checkpoint;
+use sleep::SPEED;
 use std::io::BufRead;
 use std::process::ExitCode;
 
@@ -16,7 +18,7 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).is_some() {
         println!(
             "alpharho-trainer-scripted {}: started by alpharho-worker, with orders on standard input. It acts out \
-             the `script` of a sweep file instead of training.",
+             the `script` of a sweep file instead of training. With {SPEED}=2 it sleeps half as long.",
             env!("CARGO_PKG_VERSION")
         );
         return ExitCode::SUCCESS;
@@ -29,6 +31,10 @@ fn main() -> ExitCode {
         }
     };
     let (stops, joins) = orders::listen();
+    if let Err(problem) = sleep::check_speed() {
+        eprintln!("alpharho-trainer-scripted: {problem}");
+        return code(EXIT_ORDERS);
+    }
     let voice = voice::Voice::new();
     voice.keep_saying_alive();
     match actor::act(start, &stops, &joins, &voice) {

@@ -14,6 +14,7 @@ use crate::gpu::trim_memory;
 use crate::joining::{Inbox, Terms, check_memory};
 use crate::member::{DeviceBatch, Member, as_f64};
 use crate::memory;
+use crate::pace::Pace;
 use crate::saving::{save, save_each};
 use crate::sharing::share_gpu;
 use crate::speech::Speech;
@@ -232,6 +233,7 @@ impl Cohort<'_> {
     fn train_epoch(&mut self) -> Result<Option<Duration>> {
         let mut stream = train_stream(&self.dataset, self.options.clone());
         let mut waited = Duration::ZERO;
+        let mut pace = Pace::default();
         loop {
             let asked = Instant::now();
             let batch = stream.next();
@@ -268,6 +270,7 @@ impl Cohort<'_> {
                 Ok(())
             })?;
             self.crew.keep_pace(&self.members)?;
+            self.tell_progress(&mut pace, batch.next)?;
             self.speech.alive();
             self.obey();
             self.save_in_time();
@@ -275,6 +278,20 @@ impl Cohort<'_> {
                 return Ok(None);
             }
         }
+    }
+
+    /// Says how much of the epoch is done, now and then.
+    fn tell_progress(&self, pace: &mut Pace, next_sample: usize) -> Result<()> {
+        let Some((samples, took)) = pace.batch_done(next_sample) else { return Ok(()) };
+        let share = as_f64(u64::try_from(samples)?) / as_f64(self.terms.samples.max(1));
+        let took_ms = as_f64(u64::try_from(took.as_millis())?);
+        let together = as_f64(self.members.iter().map(Member::work).sum::<u64>().max(1));
+        for member in &self.members {
+            let (token, epoch) = (member.token, member.progress.epochs_done + 1);
+            let duration_ms = part_ms(took_ms, as_f64(member.work()) / together);
+            self.speech.say(&Said::Progress { token, epoch, share, duration_ms });
+        }
+        Ok(())
     }
 
     /// The same for a trial that other replicas may train too.

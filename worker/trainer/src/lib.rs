@@ -20,6 +20,7 @@ pub mod member;
 pub mod memory;
 pub mod model;
 pub mod optimizer;
+mod pace;
 pub mod random;
 mod saving;
 pub mod schedule;

@@ -198,6 +198,9 @@ impl Lease {
                 let points = usable(points, token, ear);
                 self.relay(token, Body::Points(wire::Points { points })).await;
             }
+            Said::Progress { token, epoch, share, duration_ms } => {
+                self.relay(token, Body::Progress(wire::Progress { epoch, share, duration_ms })).await;
+            }
             Said::EpochFinished { token, epoch: 0, .. } => {
                 ear.log(Some(token), "the trainer said that epoch 0 is done; they count from 1".to_owned());
             }
