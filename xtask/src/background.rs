@@ -77,18 +77,18 @@ impl Usage {
 
 /// Starts a coordinator of a store on any free port; with its address.
 pub(crate) fn coordinator(house: &House, alpharho: &Path, store: &Path) -> Result<(Background, String)> {
-    coordinator_at(house, alpharho, store, "127.0.0.1:0")
+    coordinator_with(house, alpharho, store, &["--listen", "127.0.0.1:0"])
 }
 
-/// Starts a coordinator of a store that listens there.
-pub(crate) fn coordinator_at(
+/// Starts a coordinator of a store with those arguments, `--listen ADDRESS` among them.
+pub(crate) fn coordinator_with(
     house: &House,
     alpharho: &Path,
     store: &Path,
-    listen: &str,
+    arguments: &[&str],
 ) -> Result<(Background, String)> {
     let mut command = house.command(alpharho);
-    command.args(["coordinator", "--listen", listen, "--store"]).arg(store);
+    command.arg("coordinator").args(arguments).arg("--store").arg(store);
     let lock = store.with_extension("db.lock");
     // One that was killed has left its address.
     let _ = fs::write(&lock, "");

@@ -110,7 +110,7 @@ impl Bench<'_> {
 
     fn coordinator_of(&self, store: &Path, listen: &str) -> Result<Measuring> {
         let alpharho = self.house.target().join("release/alpharho");
-        let (coordinator, address) = background::coordinator_at(self.house, &alpharho, store, listen)?;
+        let (coordinator, address) = background::coordinator_with(self.house, &alpharho, store, &["--listen", listen])?;
         Ok(Measuring { coordinator, address, store: store.to_owned() })
     }
 

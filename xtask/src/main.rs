@@ -5,6 +5,7 @@ mod bench;
 mod bench_control_plane;
 mod bench_grid;
 mod bench_input;
+mod bench_makespan;
 mod bench_replicas;
 mod bench_watch;
 mod chaos;
@@ -147,6 +148,8 @@ enum Bench {
     },
     /// Photographs read, decoded, cropped and resized a second, beside torchvision; takes 3 minutes
     Input,
+    /// The grid on scripted workers of unequal speed, beside the least time in which it can be done; takes 15 minutes
+    Makespan,
     /// One trial trained by two replicas, one of them slow: async keeps its pace, sync does not; takes 5 minutes
     Replicas,
     /// Images a second of a training step of each cell, beside PyTorch, eager and compiled; takes 20 minutes
@@ -187,6 +190,7 @@ fn main() -> ExitCode {
         Task::Bench { what: Bench::Grid { pairs } } => bench_grid::grid(&house, pairs),
         Task::Bench { what: Bench::Step } => bench_grid::step(&house),
         Task::Bench { what: Bench::Input } => bench_input::input(&house),
+        Task::Bench { what: Bench::Makespan } => bench_makespan::makespan(&house),
         Task::Bench { what: Bench::Replicas } => bench_replicas::replicas(&house),
         Task::Bench { what: Bench::Watch } => bench_watch::watch(&house),
     };
