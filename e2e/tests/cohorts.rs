@@ -73,6 +73,33 @@ fn a_worker_that_comes_later_takes_a_trial_over() {
 }
 
 #[test]
+fn a_trial_leaves_a_slow_worker_for_a_fast_one() {
+    let stage = Stage::new();
+    let coordinator = stage.coordinator_beating(None, "100");
+    let worker = |speed: &str| {
+        let mut command = stage.command("alpharho-worker");
+        command.args(["--coordinator", &coordinator.address, "--device", "cpu", "--slots", "1"]);
+        command.env("ALPHARHO_SCRIPTED_SPEED", speed);
+        stage.start("worker", command)
+    };
+    let _slow = worker("0.2");
+    let script = "script: [{do: sleep, ms: 250}, {do: sleep, ms: 150, when: {alpha: 1}}]";
+    stage.ask(&["submit", &stage.sweep("uneven", "1, 0.75", 4, script)]);
+    stage.watch("uneven").until("the longer one on the slow worker", |event| event.is("attempt_started", 1));
+    let _fast = worker("1");
+    let events = stage.events("uneven");
+    assert_eq!(attempts(&events, 1), words(&["stopped", "completed"]));
+    let workers_of = |trial: u64| {
+        let started = events.iter().filter(move |event| event.is("attempt_started", trial));
+        started.map(|event| event.number("worker")).collect::<Vec<_>>()
+    };
+    assert_eq!(workers_of(1)[1], workers_of(2)[0], "it went on, on the fast one");
+    assert_ne!(workers_of(1)[0], workers_of(1)[1]);
+    let states: Vec<String> = stage.states("uneven").into_iter().map(|(state, _)| state).collect();
+    assert_eq!(states, ["completed", "completed"]);
+}
+
+#[test]
 fn one_whose_worker_dies_joins_those_that_come_to_its_next_epoch() {
     let stage = Stage::new();
     let coordinator = stage.coordinator_beating(None, "100");
@@ -81,11 +108,11 @@ fn one_whose_worker_dies_joins_those_that_come_to_its_next_epoch() {
         let told: serde_json::Value = serde_json::from_str(&stage.ask(&["workers", "--json"])).unwrap();
         (told.as_array()?.len() == 2).then_some(())
     });
-    // The second one is far ahead soon.
-    let script = "script: [{do: sleep, ms: 50}, {do: sleep, ms: 200, when: {alpha: 1}}]";
-    stage.ask(&["submit", &stage.sweep("ahead", "1, 0.75", 30, &format!("{script}\n{SIDE_BY_SIDE}"))]);
+    // The second one is far ahead in time, although both slots are as fast: else the first one would change its slot.
+    let script = "script: [{do: sleep, ms: 50}, {do: sleep, ms: 30, when: {alpha: 1}}]";
+    stage.ask(&["submit", &stage.sweep("ahead", "1, 0.75", 60, &format!("{script}\n{SIDE_BY_SIDE}"))]);
     let watcher = stage.watch("ahead");
-    watcher.until("its eighth epoch", |event| event.is("epoch_finished", 2) && event.number("epoch") == 8);
+    watcher.until("its fortieth epoch", |event| event.is("epoch_finished", 2) && event.number("epoch") == 40);
     let told: serde_json::Value = serde_json::from_str(&stage.ask(&["workers", "--json"])).unwrap();
     let trains_it = |worker: &&serde_json::Value| worker["slots"][0]["trial_ids"] == serde_json::json!([2]);
     let id = told.as_array().unwrap().iter().find(trains_it).unwrap()["id"].as_str().unwrap();
