@@ -131,7 +131,7 @@ fn run(house: &House, speeds: &[f64], side_by_side: u32) -> Result<Run> {
 fn worker(house: &House, coordinator: &str, folder: &Path, speed: f64) -> Result<Background> {
     let mut command = house.command(house.target().join("release/alpharho-worker"));
     command.env("ALPHARHO_SCRIPTED_SPEED", speed.to_string());
-    command.args(["--coordinator", coordinator, "--device", "cpu", "--slots", "1", "--threads", "1", "--folder"]);
+    command.args(["--scripted-only", "--coordinator", coordinator, "--device", "cpu", "--slots", "1", "--folder"]);
     Background::start(command.arg(folder))
 }
 

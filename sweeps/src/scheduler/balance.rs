@@ -19,6 +19,7 @@ const WORTH_MOVING: f64 = 0.9;
 const WORTH_MOVING_HEARTBEATS: Millis = 4;
 
 /// A slot on paper.
+#[derive(Clone)]
 struct Load {
     slot: SlotId,
     /// Of a slot of speed 1.
@@ -80,19 +81,7 @@ impl Scheduler {
         self.add_free(&mut loads, items.len());
         items.sort_by(|one, other| other.ms.total_cmp(&one.ms));
         let restart_ms = self.config.heartbeat_ms as f64;
-        let before: Vec<f64> = loads.iter().map(|load| load.ms).collect();
-        for item in &items {
-            if let Some((_, own)) = item.runs {
-                loads[own].ms += item.ms / loads[own].speed;
-            }
-        }
-        for item in items.iter().filter(|item| item.runs.is_none()) {
-            put(&mut loads, item, restart_ms);
-        }
-        let left_ms = end(&loads);
-        for (load, ms) in loads.iter_mut().zip(before) {
-            load.ms = ms;
-        }
+        let left_ms = end_where_they_are(loads.clone(), &items, restart_ms);
         let mut moves = Vec::new();
         for item in &items {
             let place = put(&mut loads, item, restart_ms);
@@ -185,6 +174,19 @@ fn put(loads: &mut [Load], item: &Item, restart_ms: f64) -> usize {
     let Some((ms, _, place)) = best else { return 0 };
     loads[place].ms = ms;
     place
+}
+
+/// When all of them are free if nobody moves, and what waits goes behind what runs.
+fn end_where_they_are(mut loads: Vec<Load>, items: &[Item], restart_ms: f64) -> f64 {
+    for item in items {
+        if let Some((_, own)) = item.runs {
+            loads[own].ms += item.ms / loads[own].speed;
+        }
+    }
+    for item in items.iter().filter(|item| item.runs.is_none()) {
+        put(&mut loads, item, restart_ms);
+    }
+    end(&loads)
 }
 
 /// When all of them are free.

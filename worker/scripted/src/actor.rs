@@ -1,4 +1,4 @@
-//! Plays the members of a cohort, an epoch of each in turn.
+//! Plays the members of a cohort, an epoch of each in turn: of one that is furthest behind.
 
 use crate::checkpoint::Checkpoint;
 use crate::exchange::{self, Chief};
@@ -15,6 +15,8 @@ use sweeps::spec::model::{Act, ScriptStep, When};
 
 /// How long a chief sleeps before it looks who helps.
 const NAP: Duration = Duration::from_millis(10);
+/// How often one whose turn it is looks whether another is to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Acts until every member has ended.
 ///
@@ -29,23 +31,30 @@ pub(crate) fn act(mut start: Start, stops: &Stops, joins: &Joins, voice: &Voice)
         for member in joins.take() {
             roles.extend(begin(member, &start, stops, voice)?);
         }
-        if roles.is_empty() {
-            return Ok(());
-        }
-        let mut going_on = Vec::new();
-        for mut role in roles {
-            match role.epoch(stops, voice)? {
-                Some(end) => {
-                    if let Some(chief) = role.chief.as_ref().filter(|_| end == AttemptEnd::Completed) {
-                        chief.done();
-                    }
-                    voice.say(&Said::Ended { token: role.member.token, end })?;
+        let Some(next) = (0..roles.len()).min_by_key(|&place| roles[place].epochs_done) else { return Ok(()) };
+        let mut role = roles.remove(next);
+        match role.epoch(stops, voice, &mut roles)? {
+            Some(end) => {
+                if let Some(chief) = role.chief.as_ref().filter(|_| end == AttemptEnd::Completed) {
+                    chief.done();
                 }
-                None => going_on.push(role),
+                voice.say(&Said::Ended { token: role.member.token, end })?;
             }
+            None => roles.push(role),
         }
-        roles = going_on;
     }
+}
+
+/// Those that are asked to stop do, also while it is another's turn.
+fn stop_asked(roles: &mut Vec<Role>, stops: &Stops, voice: &Voice) -> anyhow::Result<()> {
+    for role in roles.extract_if(.., |role| stops.of(role.member.token).is_some()) {
+        let token = role.member.token;
+        if let Some(reason) = stops.of(token) {
+            let end = role.stop(reason, voice)?;
+            voice.say(&Said::Ended { token, end })?;
+        }
+    }
+    Ok(())
 }
 
 /// One more member; nothing comes of it where it has ended already.
@@ -116,8 +125,8 @@ impl Role {
         })
     }
 
-    /// One epoch; the end of the attempt, if it came.
-    fn epoch(&mut self, stops: &Stops, voice: &Voice) -> anyhow::Result<Option<AttemptEnd>> {
+    /// One epoch, while others wait; the end of the attempt, if it came.
+    fn epoch(&mut self, stops: &Stops, voice: &Voice, others: &mut Vec<Role>) -> anyhow::Result<Option<AttemptEnd>> {
         let began = Instant::now();
         let token = self.member.token;
         if self.epochs_done >= self.member.trial.training.epochs {
@@ -136,7 +145,7 @@ impl Role {
             }
             match step.act {
                 Act::Sleep => {
-                    self.sleep(Duration::from_millis(step.ms.unwrap_or(0)), stops, voice)?;
+                    self.sleep(Duration::from_millis(step.ms.unwrap_or(0)), stops, voice, others)?;
                 }
                 Act::Report => self.report(&step, epoch, &mut points, voice)?,
                 Act::Checkpoint => self.save(false, voice)?,
@@ -172,13 +181,19 @@ impl Role {
     }
 
     /// Many hands make light work: with two replicas it takes half as long.
-    fn sleep(&mut self, how_long: Duration, stops: &Stops, voice: &Voice) -> anyhow::Result<()> {
+    fn sleep(
+        &mut self,
+        how_long: Duration,
+        stops: &Stops,
+        voice: &Voice,
+        others: &mut Vec<Role>,
+    ) -> anyhow::Result<()> {
         let token = self.member.token;
         let mut left = self.sleep.left_of(how_long);
         while !left.is_zero() {
             let hands = self.chief.as_mut().map_or(1, |chief| 1 + chief.connected());
             let speed = speed() * f64::from(hands);
-            let nap = if self.chief.is_some() { NAP } else { self.sleep.told_in() };
+            let nap = if self.chief.is_some() { NAP } else { LOOK_EVERY.min(self.sleep.told_in()) };
             let began = Instant::now();
             let stopped = stops.sleep(token, nap.min(left.div_f64(speed)));
             let slept = left.min(began.elapsed().mul_f64(speed));
@@ -187,6 +202,7 @@ impl Role {
                 let (epoch, duration_ms) = (self.epochs_done + 1, u64::try_from(took.as_millis())?);
                 voice.say(&Said::Progress { token, epoch, share, duration_ms })?;
             }
+            stop_asked(others, stops, voice)?;
             if stopped {
                 break;
             }
