@@ -8,7 +8,7 @@
 
 use super::assign::PLANNED_MAX;
 use super::fleet::SPEED_ONE;
-use super::state::{Lease, RUNNING, Worker};
+use super::state::{Lease, Member, RUNNING, Worker};
 use super::{Command, Millis, Scheduler, StopReason, TrialState};
 use crate::ids::{SlotId, Token};
 use std::collections::BTreeMap;
@@ -53,6 +53,7 @@ impl Scheduler {
             self.look_again_at(self.balance_at);
             return;
         }
+        self.postpone_overdue();
         self.balance_at = self.now.saturating_add(self.config.heartbeat_ms.max(1));
         let running: usize = self.sweeps.iter().map(|sweep| sweep.by_state[RUNNING].len()).sum();
         if running.saturating_add(self.pending_whose_turn_it_is()) > PLANNED_MAX {
@@ -109,13 +110,14 @@ impl Scheduler {
         for (slot, lease) in slots {
             let speed = self.slot_speed(slot) as f64 / SPEED_ONE as f64;
             let mut load = Load { slot, speed, ms: 0.0 };
+            let not_done = self.not_done(lease, speed);
             for member in &lease.members {
                 let Some(entry) = self.trials.get(&member.token.trial) else { continue };
                 if !matches!(entry.record.state, TrialState::Running { stopping: None, .. }) {
                     continue;
                 }
                 let ms = self.sweeps[entry.sweep].expected_ms(self.work_left(member));
-                match ms {
+                match ms.map(|ms| ms * not_done) {
                     Some(ms) if entry.record.trial.replicas.max > 1 => {
                         // It ends when all slots that train it do.
                         load.ms = lease.free_at.map_or(ms / speed, |at| at.saturating_sub(self.now) as f64);
@@ -128,6 +130,19 @@ impl Scheduler {
             loads.push(load);
         }
         (loads, items)
+    }
+
+    /// Of what was left by the last report, the share that is still left by now, if all goes on as fast.
+    fn not_done(&self, lease: &Lease, speed: f64) -> f64 {
+        let of_member = |member: &Member| {
+            let entry = self.trials.get(&member.token.trial)?;
+            self.sweeps[entry.sweep].expected_ms(self.work_left(member))
+        };
+        let told_ms: f64 = lease.members.iter().filter_map(of_member).sum::<f64>() / speed;
+        match lease.free_at {
+            Some(free_at) if told_ms > 0.0 => (free_at.saturating_sub(self.now) as f64 / told_ms).clamp(0.0, 1.0),
+            _ => 1.0,
+        }
     }
 
     /// Slots with nothing to do, the fastest ones, so many if there are.
