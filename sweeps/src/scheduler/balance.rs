@@ -22,7 +22,7 @@ const WORTH_MOVING_HEARTBEATS: Millis = 4;
 #[derive(Clone)]
 struct Load {
     slot: SlotId,
-    /// Of a slot of speed 1.
+    /// As a multiple of the first slot ever measured.
     speed: f64,
     /// Until it is free.
     ms: f64,
@@ -59,8 +59,7 @@ impl Scheduler {
         if running.saturating_add(self.pending_whose_turn_it_is()) > PLANNED_MAX {
             return;
         }
-        let moves = self.worth_moving();
-        for (slot, token) in moves {
+        for (slot, token) in self.worth_moving() {
             self.ask_to_move(slot, token);
         }
         if self.moving > 0 {
@@ -108,16 +107,15 @@ impl Scheduler {
         }
         let (mut loads, mut items) = (Vec::with_capacity(slots.len()), Vec::new());
         for (slot, lease) in slots {
-            let speed = self.slot_speed(slot) as f64 / SPEED_ONE as f64;
-            let mut load = Load { slot, speed, ms: 0.0 };
+            let mut load = self.empty(slot);
+            let speed = load.speed;
             let not_done = self.not_done(lease, speed);
             for member in &lease.members {
                 let Some(entry) = self.trials.get(&member.token.trial) else { continue };
                 if !matches!(entry.record.state, TrialState::Running { stopping: None, .. }) {
                     continue;
                 }
-                let ms = self.sweeps[entry.sweep].expected_ms(self.work_left(member));
-                match ms.map(|ms| ms * not_done) {
+                match self.told_ms(member).map(|ms| ms * not_done) {
                     Some(ms) if entry.record.trial.replicas.max > 1 => {
                         // It ends when all slots that train it do.
                         load.ms = lease.free_at.map_or(ms / speed, |at| at.saturating_sub(self.now) as f64);
@@ -134,11 +132,7 @@ impl Scheduler {
 
     /// Of what was left by the last report, the share that is still left by now, if all goes on as fast.
     fn not_done(&self, lease: &Lease, speed: f64) -> f64 {
-        let of_member = |member: &Member| {
-            let entry = self.trials.get(&member.token.trial)?;
-            self.sweeps[entry.sweep].expected_ms(self.work_left(member))
-        };
-        let told_ms: f64 = lease.members.iter().filter_map(of_member).sum::<f64>() / speed;
+        let told_ms: f64 = lease.members.iter().filter_map(|member| self.told_ms(member)).sum::<f64>() / speed;
         match lease.free_at {
             Some(free_at) if told_ms > 0.0 => (free_at.saturating_sub(self.now) as f64 / told_ms).clamp(0.0, 1.0),
             _ => 1.0,
@@ -153,10 +147,18 @@ impl Scheduler {
             measured.take(count).chain(self.fleet.free_unmeasured.iter().copied().take(count)).collect();
         free.sort_by_key(|&slot| std::cmp::Reverse(self.slot_speed(slot)));
         free.truncate(count);
-        loads.extend(free.into_iter().map(|slot| {
-            let speed = self.slot_speed(slot) as f64 / SPEED_ONE as f64;
-            Load { slot, speed, ms: 0.0 }
-        }));
+        loads.extend(free.into_iter().map(|slot| self.empty(slot)));
+    }
+
+    /// With nothing to do.
+    fn empty(&self, slot: SlotId) -> Load {
+        Load { slot, speed: self.slot_speed(slot) as f64 / SPEED_ONE as f64, ms: 0.0 }
+    }
+
+    /// What a running trial had left by the last report, at speed 1; unknown where its sweep was never measured.
+    fn told_ms(&self, member: &Member) -> Option<f64> {
+        let entry = self.trials.get(&member.token.trial)?;
+        self.sweeps[entry.sweep].expected_ms(self.work_left(member))
     }
 
     /// It saves a checkpoint and stops; then it is pending, as nobody has paused it.
