@@ -228,7 +228,7 @@ pub enum Said {
         /// On the epoch axis.
         points: Vec<Point>,
     },
-    /// A file is complete and synced. The agent uploads it and then removes it.
+    /// A file is complete. The agent uploads it and then removes it.
     CheckpointSaved {
         /// Which member.
         token: Token,

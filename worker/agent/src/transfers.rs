@@ -37,7 +37,7 @@ impl Client {
     }
 }
 
-/// A checkpoint file that a trainer saved, complete and synced.
+/// A checkpoint file that a trainer saved, complete.
 #[derive(Clone, Debug)]
 pub(crate) struct Saved {
     pub(crate) token: wire::Token,

@@ -6,22 +6,23 @@
 //! with `#evaluated` behind their names; nothing is trained on from them. The header's one entry, `alpharho`, is
 //! [`Header`] as JSON.
 //!
-//! A file is written under a temporary name, synced, renamed, and its folder synced. It carries a hash of its
-//! tensors, which loading verifies.
+//! A file is written under a temporary name and renamed. It is not synced: it is on its way, and what is left of it after the
+//! machine went down nobody reads; the coordinator syncs what it stores. It carries a hash of its tensors, which loading
+//! verifies.
 
 use crate::member::Progress;
 use crate::model::Model;
 use anyhow::{Context, Result, bail, ensure};
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, TensorView, View};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
 use sweeps::trial::Trial;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// The header's entry.
 const ENTRY: &str = "alpharho";
@@ -44,7 +45,7 @@ pub struct Header {
     pub tensors_sha256: String,
 }
 
-/// A file that is on disk.
+/// A file that is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saved {
     /// Its size.
@@ -58,15 +59,13 @@ pub struct Saved {
 /// # Errors
 /// When the disk is full, or the folder cannot be written to; nothing is left under `path` then.
 pub fn save(path: &Path, model: &Model, trial: &Trial, progress: &Progress) -> Result<Saved> {
-    let mut tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
-    for (name, tensor) in named(model).into_iter().chain(evaluated(model)) {
-        let shape = tensor.size().iter().map(|side| usize::try_from(*side)).collect::<Result<_, _>>()?;
-        tensors.insert(name, (shape, bytes_of(&tensor)?));
-    }
+    let tensors =
+        named(model).into_iter().chain(evaluated(model)).map(|(name, tensor)| Ok((name, Saveable::new(&tensor)?)));
+    let tensors = tensors.collect::<Result<BTreeMap<String, Saveable>>>()?;
     let mut hash = Sha256::new();
-    for (name, (_, bytes)) in &tensors {
+    for (name, tensor) in &tensors {
         hash.update(name.as_bytes());
-        hash.update(bytes);
+        hash.update(tensor.data());
     }
     let header = Header {
         format: FORMAT,
@@ -74,14 +73,10 @@ pub fn save(path: &Path, model: &Model, trial: &Trial, progress: &Progress) -> R
         progress: progress.clone(),
         tensors_sha256: hex::encode(hash.finalize()),
     };
-    let views = tensors
-        .iter()
-        .map(|(name, (shape, bytes))| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
-        .collect::<Result<Vec<_>>>()?;
     #[expect(clippy::disallowed_types, reason = "the library asks for it; one entry has one order")]
     let entries = std::collections::HashMap::from([(ENTRY.to_owned(), serde_json::to_string(&header)?)]);
-    let file = safetensors::serialize(views, Some(entries))?;
-    write_durably(path, &file).with_context(|| format!("cannot write the checkpoint {}", path.display()))?;
+    let file = safetensors::serialize(tensors, Some(entries))?;
+    write(path, &file).with_context(|| format!("cannot write the checkpoint {}", path.display()))?;
     Ok(Saved { bytes: u64::try_from(file.len())?, sha256: hex::encode(Sha256::digest(&file)) })
 }
 
@@ -180,25 +175,46 @@ fn evaluated(model: &Model) -> Vec<(String, Tensor)> {
         .collect()
 }
 
-fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
-    let flat = tensor.detach().to_kind(Kind::Float).contiguous();
-    let mut bytes = vec![0; 4 * flat.numel()];
-    // The lower byte first, as the format wants it and as every processor has it that libtorch comes for.
-    flat.f_copy_data_u8(&mut bytes, flat.numel())?;
-    Ok(bytes)
+/// A tensor whose bytes are f32, in the order of its sizes, on the CPU.
+struct Saveable {
+    shape: Vec<usize>,
+    values: Tensor,
 }
 
-fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().context("a checkpoint lies in a folder")?;
+impl Saveable {
+    /// Copies what lies in another order, or elsewhere.
+    fn new(tensor: &Tensor) -> Result<Self> {
+        let shape = tensor.size().iter().map(|side| usize::try_from(*side)).collect::<Result<_, _>>()?;
+        let values = tensor.detach().f_to_dtype_layout((Kind::Float, Device::Cpu), false, false)?.f_contiguous()?;
+        Ok(Self { shape, values })
+    }
+}
+
+impl View for Saveable {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The lower byte first, as the format wants it and as every processor has it that libtorch comes for.
+    fn data(&self) -> Cow<'_, [u8]> {
+        #[expect(unsafe_code, reason = "the bytes of a tensor, without a copy")]
+        // SAFETY: contiguous f32 on the CPU, which live as long as the tensor that is borrowed, and nobody writes to.
+        let bytes = unsafe { std::slice::from_raw_parts(self.values.data_ptr().cast::<u8>(), self.data_len()) };
+        Cow::Borrowed(bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.values.numel()
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = path.with_extension("partial");
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        File::open(folder)?.sync_all()
-    };
-    write().inspect_err(|_| {
+    fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
         // What is half written is of no use, and the first error is the one to tell.
         let _ = fs::remove_file(&temporary);
     })?;
