@@ -72,23 +72,22 @@ impl Page {
         }
         let at = (y * self.width + x) * 3;
         for (pixel, channel) in self.pixels[at..at + 3].iter_mut().zip([color.0, color.1, color.2]) {
-            *pixel = (f64::from(*pixel) * (1.0 - strength) + f64::from(channel) * strength).round() as u8;
+            *pixel = (f64::from(*pixel) * (1.0 - strength) + f64::from(channel) * strength + 0.5) as u8;
         }
     }
 
     fn averaged(&self, width: usize, height: usize) -> Vec<u8> {
         let mut out = Vec::with_capacity(width * height * 3);
         let count = (FINER * FINER) as u32;
-        for y in 0..height {
+        for rows in self.pixels.chunks_exact(FINER * self.width * 3) {
             for x in 0..width {
-                for channel in 0..3 {
-                    let mut sum = 0;
-                    for row in 0..FINER {
-                        let start = ((y * FINER + row) * self.width + x * FINER) * 3 + channel;
-                        sum += (0..FINER).map(|column| u32::from(self.pixels[start + column * 3])).sum::<u32>();
+                let mut sums = [0; 3];
+                for row in rows.chunks_exact(self.width * 3) {
+                    for pixel in row[x * FINER * 3..(x + 1) * FINER * 3].chunks_exact(3) {
+                        sums.iter_mut().zip(pixel).for_each(|(sum, channel)| *sum += u32::from(*channel));
                     }
-                    out.push(((sum + count / 2) / count) as u8);
                 }
+                out.extend(sums.map(|sum| ((sum + count / 2) / count) as u8));
             }
         }
         out
