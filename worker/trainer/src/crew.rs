@@ -18,8 +18,8 @@ use tch::{Device, Kind, Tensor};
 
 /// Images in a batch of the measurement.
 const TRIED_IMAGES: u32 = 16;
-/// Batches of each member that are measured; the fastest counts. The first ones find memory and kernels cold.
-pub(crate) const TRIED_BATCHES: usize = 5;
+/// Batches that each way to share a CPU is tried with; the middle one of all but the first counts.
+const TRIED_IN_TURN: usize = 4;
 /// More members at a time must be so much faster: they take memory.
 pub(crate) const WORTH_IT: f64 = 1.03;
 
@@ -133,32 +133,71 @@ impl Crew {
     }
 }
 
-/// With how many of the slot's threads each of these members should compute: measured on copies of the one in the
-/// middle of the work. A trial alone takes them all.
+/// With how many of the slot's threads each of these members should compute: measured on copies of the middle one, in turn, so
+/// that whatever else the machine does falls on all ways. A trial alone takes them all. (The one in the middle of the work is
+/// a large one, which several threads serve nearly as well: what they lose on the small ones was lost in the noise then.)
 ///
 /// # Errors
 /// When a network cannot be made.
 pub fn choose_threads(members: &[&link::Member], device: Device, threads: u32) -> Result<u32> {
     let threads = threads.max(1);
-    let Some(typical) = typical(members).filter(|_| device == Device::Cpu && threads > 1 && members.len() > 1) else {
-        return Ok(threads);
-    };
+    let by_cost = by_cost(members);
+    let middle = by_cost.get(by_cost.len() / 2).filter(|_| device == Device::Cpu && threads > 1 && members.len() > 1);
+    let Some((_, middle)) = middle else { return Ok(threads) };
+    let mut crew = Crew::new(device, threads);
+    let each = std::iter::successors(Some(threads), |each| (*each > 1).then_some(each / 2));
+    let ways = each.map(|each| Way::new(middle, each, crew.at_a_time(each).min(members.len())));
+    let mut ways = ways.collect::<Result<Vec<Way>>>()?;
+    for _ in 0..TRIED_IN_TURN {
+        ways.iter_mut().try_for_each(|way| way.train(&mut crew))?;
+    }
     let mut best = (0.0, threads);
-    let mut tried = threads;
-    loop {
-        let rate = images_per_second(typical, members.len(), device, threads, tried)?;
+    for Way { each, copies, mut seconds } in ways {
+        // The first batch found memory and kernels cold.
+        seconds.remove(0);
+        seconds.sort_by(f64::total_cmp);
+        let rate = copies.len() as f64 / seconds[seconds.len() / 2].max(1e-9);
         if rate > best.0 * WORTH_IT {
-            best = (rate, tried);
+            best = (rate, each);
         }
-        if tried == 1 {
-            return Ok(best.1);
-        }
-        tried /= 2;
+    }
+    Ok(best.1)
+}
+
+/// Copies of a member that are trained at a time, with so many threads each.
+struct Way {
+    each: u32,
+    copies: Vec<Member>,
+    /// Of each batch.
+    seconds: Vec<f64>,
+}
+
+impl Way {
+    fn new(member: &link::Member, each: u32, count: usize) -> Result<Self> {
+        let copies = (0..count).map(|_| {
+            let fresh = link::Member { resume: None, threads: each, ..member.clone() };
+            Member::new(fresh, Device::Cpu, u64::from(TRIED_IMAGES))
+        });
+        Ok(Self { each, copies: copies.collect::<Result<_>>()?, seconds: Vec::new() })
+    }
+
+    /// A batch of each. What comes of it does not matter, only how long it takes.
+    fn train(&mut self, crew: &mut Crew) -> Result<()> {
+        let indices: Vec<u32> = (0..TRIED_IMAGES).collect();
+        let began = Instant::now();
+        crew.each(&mut self.copies, |member| {
+            let side = i64::from(member.trial.resolution);
+            let images = Tensor::zeros([i64::from(TRIED_IMAGES), side, side, 3], (Kind::Uint8, Device::Cpu));
+            let labels = Tensor::zeros([i64::from(TRIED_IMAGES)], (Kind::Int64, Device::Cpu));
+            member.step(&DeviceBatch { images, labels, indices: &indices, next: 0 }).map(drop)
+        })?;
+        self.seconds.push(began.elapsed().as_secs_f64());
+        Ok(())
     }
 }
 
-/// The member in the middle: half of the work is in those that cost no more.
-pub(crate) fn typical<'a>(members: &[&'a link::Member]) -> Option<&'a link::Member> {
+/// With what training on one image costs, the cheapest first.
+pub(crate) fn by_cost<'a>(members: &[&'a link::Member]) -> Vec<(u64, &'a link::Member)> {
     let mut costs: Vec<(u64, &link::Member)> = members
         .iter()
         .filter_map(|member| {
@@ -168,39 +207,5 @@ pub(crate) fn typical<'a>(members: &[&'a link::Member]) -> Option<&'a link::Memb
         })
         .collect();
     costs.sort_by_key(|(cost, _)| *cost);
-    let half = costs.iter().map(|(cost, _)| cost).sum::<u64>() / 2;
-    let mut sum = 0;
     costs
-        .iter()
-        .find(|(cost, _)| {
-            sum += cost;
-            sum >= half
-        })
-        .map(|(_, member)| *member)
-}
-
-fn images_per_second(member: &link::Member, of: usize, device: Device, threads: u32, each: u32) -> Result<f64> {
-    let mut crew = Crew::new(device, threads);
-    let count = crew.at_a_time(each).min(of);
-    let side = i64::from(member.trial.resolution);
-    let indices: Vec<u32> = (0..TRIED_IMAGES).collect();
-    let batch = || DeviceBatch {
-        images: Tensor::zeros([i64::from(TRIED_IMAGES), side, side, 3], (Kind::Uint8, device)),
-        labels: Tensor::zeros([i64::from(TRIED_IMAGES)], (Kind::Int64, device)),
-        indices: &indices,
-        next: 0,
-    };
-    let copies = (0..count).map(|_| {
-        let fresh = link::Member { resume: None, threads: each, ..member.clone() };
-        Member::new(fresh, device, u64::from(TRIED_IMAGES))
-    });
-    let mut copies = copies.collect::<Result<Vec<Member>>>()?;
-    let mut fastest = f64::INFINITY;
-    for _ in 0..TRIED_BATCHES {
-        let began = Instant::now();
-        // What comes of it does not matter, only how long it takes.
-        crew.each(&mut copies, |member| member.step(&batch()).map(drop))?;
-        fastest = fastest.min(began.elapsed().as_secs_f64());
-    }
-    Ok(count as f64 / fastest.max(1e-9))
 }

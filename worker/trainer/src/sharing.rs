@@ -1,7 +1,7 @@
 //! How the members of a cohort share a GPU: whatever is measured to be fastest, and no more of them at a time than its
 //! memory holds, measured too.
 
-use crate::crew::{Crew, TRIED_BATCHES, WORTH_IT, typical};
+use crate::crew::{Crew, WORTH_IT, by_cost};
 use crate::device::Lane;
 use crate::gpu::{Stream, trim_memory};
 use crate::member::{DeviceBatch, Member};
@@ -15,6 +15,8 @@ use sweeps::plan;
 use sweeps::trial::Trial;
 use tch::{Device, Kind, Tensor};
 
+/// Batches of each member that are measured; the fastest counts.
+const TRIED_BATCHES: usize = 5;
 /// Members at a time in a measurement.
 const TRIED_COPIES: usize = 4;
 /// Of a GPU's memory, what is left to chance: other processes, blocks that do not fit where others were.
@@ -137,6 +139,20 @@ fn choose_sharing(members: &[&link::Member], gpu: usize) -> Result<Sharing> {
         (None, Some(problem)) => Err(problem),
         (None, None) => bail!("no way of sharing the GPU was tried"),
     }
+}
+
+/// The member in the middle of the work: half of it is in those that cost no more.
+fn typical<'a>(members: &[&'a link::Member]) -> Option<&'a link::Member> {
+    let costs = by_cost(members);
+    let half = costs.iter().map(|(cost, _)| cost).sum::<u64>() / 2;
+    let mut sum = 0;
+    costs
+        .iter()
+        .find(|(cost, _)| {
+            sum += cost;
+            sum >= half
+        })
+        .map(|(_, member)| *member)
 }
 
 /// Images a second, and the sharing with its measure of memory.
