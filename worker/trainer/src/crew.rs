@@ -134,8 +134,10 @@ impl Crew {
 }
 
 /// With how many of the slot's threads each of these members should compute: measured on copies of the middle one, in turn, so
-/// that whatever else the machine does falls on all ways. A trial alone takes them all. (The one in the middle of the work is
-/// a large one, which several threads serve nearly as well: what they lose on the small ones was lost in the noise then.)
+/// that whatever else the machine does falls on all ways. A trial alone takes them all.
+///
+/// Not of the one in the middle of the work: it is a large one, which several threads serve nearly as well, so that what they
+/// lose on small ones would be lost in noise.
 ///
 /// # Errors
 /// When a network cannot be made.
